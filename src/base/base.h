@@ -92,6 +92,9 @@ bool kb_grow(void *array_ptr, size_t *cap, size_t need, size_t elem_size, size_t
 void *kb_big_alloc(size_t bytes);
 void kb_big_free(void *p, size_t bytes);
 
+/* For tests: lets the next n allocations made through this folder succeed and all later ones fail; n < 0 ends that. */
+void kb_alloc_fail_after(long n);
+
 /* ---- strings ------------------------------------------------------------------------------------------------- */
 
 typedef struct kb_str {
@@ -133,7 +136,7 @@ bool kb_get_u32(kb_bytes b, uint64_t off, uint32_t *ret);
 bool kb_get_u64(kb_bytes b, uint64_t off, uint64_t *ret);
 /* Unsigned LEB128, at most 10 bytes; *off moves behind it. */
 bool kb_get_uvarint(kb_bytes b, uint64_t *off, uint64_t *ret);
-/* NUL-terminated string inside the view, at most max bytes; NULL when there is no NUL in reach. */
+/* NUL-terminated string inside the view, at most max bytes without the NUL; NULL when there is no NUL in reach. */
 const char *kb_get_cstr(kb_bytes b, uint64_t off, size_t max);
 /* The part [off, off+n) of a view; empty when out of range. */
 kb_bytes kb_slice(kb_bytes b, uint64_t off, uint64_t n);
