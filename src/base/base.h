@@ -141,9 +141,30 @@ const char *kb_get_cstr(kb_bytes b, uint64_t off, size_t max);
 /* The part [off, off+n) of a view; empty when out of range. */
 kb_bytes kb_slice(kb_bytes b, uint64_t off, uint64_t n);
 
-static inline uint64_t kb_load64(const void *p) { uint64_t v; memcpy(&v, p, 8); return v; }
-static inline uint32_t kb_load32(const void *p) { uint32_t v; memcpy(&v, p, 4); return v; }
-static inline uint16_t kb_load16(const void *p) { uint16_t v; memcpy(&v, p, 2); return v; }
+static inline uint64_t kb_load64(const void *p)
+{
+	uint64_t v;
+
+	memcpy(&v, p, 8);
+	return v;
+}
+
+static inline uint32_t kb_load32(const void *p)
+{
+	uint32_t v;
+
+	memcpy(&v, p, 4);
+	return v;
+}
+
+static inline uint16_t kb_load16(const void *p)
+{
+	uint16_t v;
+
+	memcpy(&v, p, 2);
+	return v;
+}
+
 /* n is 1, 2, 4 or 8. */
 static inline uint64_t kb_load(const void *p, uint32_t n)
 {
@@ -152,8 +173,8 @@ static inline uint64_t kb_load(const void *p, uint32_t n)
 
 /* ---- time, threads, progress --------------------------------------------------------------------------------------- */
 
-uint64_t kb_now_ns(void);      /* CLOCK_MONOTONIC */
-unsigned kb_cpu_count(void);   /* CPUs this process may use, at least 1 */
+uint64_t kb_now_ns(void);    /* CLOCK_MONOTONIC */
+unsigned kb_cpu_count(void); /* CPUs this process may use, at least 1 */
 /* Calls fn(ctx, worker, i) for every i in [0, n), on all CPUs, each i once; worker < kb_cpu_count(). Returns when all
  * are done. The first error stops the hand-out of further i and is returned. */
 typedef kb_error *(*kb_parallel_fn)(void *ctx, unsigned worker, size_t i);
