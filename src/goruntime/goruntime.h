@@ -66,6 +66,12 @@ bool kb_go_func(const kb_go *go, kb_addr pc, kb_func *ret);
 /* Source positions at pc with inlining, innermost first. For return addresses pass pc-1. 0 when unknown. */
 size_t kb_go_lines(const kb_go *go, kb_addr pc, kb_line *out, size_t max);
 
+/* The smallest ranges that hold the text, and everything file-backed or static, of all Go modules. */
+typedef struct kb_image_range {
+	kb_addr text_lo, text_hi, lo, hi;
+} kb_image_range;
+kb_image_range kb_go_image_range(const kb_go *go);
+
 /* ---- spans and objects -------------------------------------------------------------------------------------------------------- */
 
 enum {
@@ -170,6 +176,7 @@ typedef struct kb_root {
 	kb_addr word_before;/* the word in front of the slot (an interface's type word, perhaps); 0 if none */
 	bool conservative;  /* may not be a pointer at all (frame without a safe point) */
 	const char *function; /* KB_ROOT_STACK: the frame's function; else NULL */
+	kb_addr fn;         /* KB_ROOT_TIMER: the timer's function (funcval); else 0 */
 } kb_root;
 typedef void (*kb_root_fn)(void *ctx, const kb_root *r);
 /* All roots but the stacks, in the order of enum kb_root_kind. A global slot of package runtime is told by kb_var.is_runtime. */
