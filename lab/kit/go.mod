@@ -1,0 +1,3 @@
+module keptby.lab/kit
+
+go 1.19
