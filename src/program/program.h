@@ -135,12 +135,15 @@ typedef struct kb_func {
 } kb_func;
 
 /* The header: checks magic and bounds. header is the pclntab's first 72 bytes or more. */
-typedef struct kb_pcheader {
+typedef struct kb_pcheader { /* offsets count from the header */
 	uint32_t magic;
 	uint8_t min_lc, ptr_size;
 	uint64_t nfunc, nfiles, text_start, funcname_off, cu_off, filetab_off, pctab_off, pcln_off;
 } kb_pcheader;
 bool kb_pcheader_parse(kb_bytes header, kb_pcheader *ret);
+/* The table as it stands in a file: section is .gopclntab (.data.rel.ro.gopclntab in position-independent programs of Go
+ * 1.25 and before). text 0 takes the header's own, which is 0 in such programs and since 1.26. No textsectmap. */
+bool kb_pclntab_from_section(kb_bytes section, uint64_t text, uint64_t gofunc, kb_pclntab *ret);
 
 /* The function holding pc. False when there is none or its record is damaged. */
 bool kb_func_find(const kb_pclntab *t, uint64_t pc, kb_func *ret);
