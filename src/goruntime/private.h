@@ -16,11 +16,21 @@ typedef struct kb_module {
 	kb_addr typedesc_len, itab_offset, itab_size; /* 1.27, else 0 */
 	kb_addr gcdata_mask, gcbss_mask; int32_t gcdata_bits, gcbss_bits;
 	kb_pclntab tab;
-	uint8_t *pcln_bytes; size_t pcln_size; /* from the pcHeader on; backs tab's views; owned */
-	uint8_t *rodata_bytes; size_t rodata_size; kb_addr rodata_start; /* [types|rodata|gofunc …]: read-only data kept, for types, stack maps; owned; may be NULL */
+	kb_addr pcheader;
+	const uint8_t *pcln_bytes; size_t pcln_size; /* from the pcHeader on; backs tab's views; one of kept[] */
+	const uint8_t *rodata_bytes; size_t rodata_size; kb_addr rodata_start; /* [types, etypes); one of kept[]; may be NULL */
+	uint64_t (*textsect)[3]; /* owned; backs tab.textsect */
 	uint8_t *data_bytes; size_t data_size; /* [data, edata) at the snapshot */
 	uint8_t *bss_bytes; size_t bss_size;   /* [bss, ebss) at the snapshot */
 	uint8_t *data_mask, *bss_mask;         /* pointer masks, (bits+7)/8 bytes */
+	/* Read-only parts kept for kb_read_ro and kb_view_ro: types, function table, stack maps, GC masks. */
+	struct kb_kept {
+		kb_addr start;
+		size_t n;
+		const uint8_t *bytes;
+		bool owned; /* else the program owns them */
+	} kept[6];
+	size_t nkept;
 } kb_module;
 
 /* Addresses of the runtime's own variables; 0 when not found (then a gap is noted if it matters). */
@@ -31,7 +41,7 @@ typedef struct kb_runtime_vars {
 
 struct kb_go {
 	kb_target *target;
-	kb_program *program;      /* the file that holds the Go runtime */
+	kb_program *program;      /* the file that holds the Go runtime; NULL when only memory could be had */
 	int program_fd;           /* owned when it is not the target's exe fd, else -1 */
 	uint64_t bias;            /* run-time minus link-time address for program */
 	kb_layout layout;
@@ -45,20 +55,34 @@ struct kb_go {
 	const char *gaps[64];
 	bool snapshot_taken;
 
+	/* open.c */
+	kb_buildinfo own_build;   /* when there is no program */
+	kb_layout_origin layout_origin;
+	char *text;               /* of info: strings that are made up */
+
+	/* snapshot.c: the Ps, as they were in the stop */
+	kb_addr *ps;
+	size_t nps;
+	bool stopped;             /* whole_stop, and not done yet */
+
 	/* spans.c */
 	kb_heap heap;
+	struct kb_span_store *span_store; /* what heap points into */
+	uint64_t manual_bytes;    /* spans in state manual: stacks, mostly */
 	uint32_t sweepgen;
 	kb_addr l2_arenas;        /* mheap_.arenas[0] */
 
 	/* goroutines.c */
 	kb_goroutine *goroutines;
 	size_t ngoroutines;
-	struct kb_mrec *ms;       /* allm, private to goroutines.c */
-	size_t nms;
+	struct kb_stacks *stacks; /* stacks.h: threads, pcs, what the walks keep */
 
 	/* specials.c, hprof.c */
 	kb_special *specials;
+	uint64_t (*special_words)[3]; /* of each special: what of it is a root besides the object (fn; handle; cleanup's words) */
 	size_t nspecials;
+	struct kb_queued { kb_addr slot, value; } *queued; /* words of finalizers and cleanups waiting to run */
+	size_t nqueued;
 	kb_bucket *buckets;
 	size_t nbuckets;
 	kb_map bucket_index;
@@ -76,7 +100,12 @@ kb_error *kb_goroutines_preread(kb_go *go) KB_MUST_CHECK;  /* goroutines.c, targ
 kb_error *kb_goroutines_in_stop(kb_go *go) KB_MUST_CHECK;  /* goroutines.c, target stopped: g, m, moved stacks */
 kb_error *kb_goroutines_load(kb_go *go) KB_MUST_CHECK;     /* goroutines.c, after resume: builds go->goroutines */
 kb_error *kb_spans_load(kb_go *go) KB_MUST_CHECK;          /* spans.c, after resume */
+void kb_spans_free(kb_go *go);
+/* Is this the address of runtime.mheap_? Spans must be found again through the arenas. Returns how many were, 0 for no. spans.c */
+unsigned kb_mheap_check(const kb_go *go, kb_addr mheap);
 kb_error *kb_specials_load(kb_go *go) KB_MUST_CHECK;       /* specials.c */
+void kb_stats_load(kb_go *go);                             /* stats.c: the numbers of kb_go_info; gaps for what is not there */
+void kb_modules_free(kb_go *go);
 kb_error *kb_buckets_load(kb_go *go) KB_MUST_CHECK;        /* hprof.c */
 kb_error *kb_gvars_load(kb_go *go) KB_MUST_CHECK;          /* vars.c: may run before the stop except for values */
 kb_error *kb_types_init(kb_go *go) KB_MUST_CHECK;          /* types.c */
@@ -93,6 +122,8 @@ const kb_module *kb_module_of_type(const kb_go *go, kb_addr a); /* module whose 
 const kb_module *kb_module_of_pc(const kb_go *go, kb_addr pc);
 /* Read-only module bytes without a system call where they are kept (rodata_bytes, pcln_bytes), else from the target. */
 kb_error *kb_read_ro(const kb_go *go, kb_addr a, void *buf, size_t n) KB_MUST_CHECK;
+/* The kept bytes from a on, up to the end of what is kept there; empty when a is not kept. No copy. */
+kb_bytes kb_view_ro(const kb_go *go, kb_addr a);
 /* Pointer mask of a type (size, ptrbytes, one bit a word): on-demand masks, GC programs, plain. *ret_bits malloc'ed. masks.c */
 kb_error *kb_type_mask(const kb_go *go, kb_addr type, uint64_t *ret_size, uint64_t *ret_ptr_bytes, uint8_t **ret_bits) KB_MUST_CHECK;
 /* GC program at a: at most max_bits bits. masks.c */
