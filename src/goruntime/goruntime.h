@@ -212,6 +212,7 @@ const kb_goroutine *kb_go_goroutines(const kb_go *go, size_t *ret_n);
 
 typedef struct kb_frame {
 	kb_addr pc, sp, fp;  /* fp: just above the return address (argument area) */
+	kb_addr line_pc;     /* what to ask kb_go_lines: inside the call for a return address, pc itself where it was interrupted */
 	kb_func func;
 	bool innermost;
 } kb_frame;
@@ -276,6 +277,7 @@ typedef struct kb_edge_in {
 	uint64_t target_offset; /* where the pointer points inside its object's data */
 	uint64_t target_size;   /* slot size of the target object less header */
 	kb_addr target_code;    /* first word of the target when it lies in text (a closure), else 0 */
+	uint8_t target_pointers;/* 1 the target is in a span without pointers, 2 with; 0 not told */
 } kb_edge_in;
 typedef struct kb_edge_out {
 	uint32_t shape;  /* of the target; 0 unknown */
