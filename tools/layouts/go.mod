@@ -1,0 +1,3 @@
+module layouts.keptby.test
+
+go 1.19

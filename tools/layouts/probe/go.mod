@@ -1,0 +1,3 @@
+module probe.keptby.test
+
+go 1.19

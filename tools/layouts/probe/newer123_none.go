@@ -1,0 +1,5 @@
+//go:build go1.21 && !go1.23
+
+package main
+
+func newer123(n *node) {}
