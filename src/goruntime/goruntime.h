@@ -57,6 +57,12 @@ typedef struct kb_go_info {
 } kb_go_info;
 const kb_go_info *kb_go_info_get(const kb_go *go);
 kb_target *kb_go_target(const kb_go *go);
+/* The runtime's counters, read after kb_go_open without any stop: for the list of processes. */
+typedef struct kb_go_counters {
+	uint64_t heap_live;  /* bytes, gcController.heapLive */
+	uint64_t goroutines; /* allglen less the dead ones that sched counts as free */
+} kb_go_counters;
+kb_error *kb_go_counters_read(const kb_go *go, kb_go_counters *ret) KB_MUST_CHECK;
 /* Notes a gap (printf). Thread-safe. Copies the text; identical lines are kept once, at most 64. */
 void kb_go_gap(const kb_go *go, const char *fmt, ...) KB_PRINTF(2, 3);
 
@@ -105,6 +111,13 @@ typedef struct kb_heap {
 	uint32_t *const *page_table; /* [arena] → 8192 span indexes (KB_NO_ID none); NULL for an arena without heap */
 } kb_heap;
 const kb_heap *kb_go_heap(const kb_go *go);
+/* Address ranges of memory the runtime manages by hand inside arenas (stacks, work buffers), and of the arenas themselves. */
+typedef struct kb_area {
+	kb_addr start;
+	uint64_t size;
+} kb_area;
+const kb_area *kb_go_manual_spans(const kb_go *go, size_t *ret_n); /* in address order */
+const kb_area *kb_go_arenas(const kb_go *go, size_t *ret_n);       /* 64 MiB each, in address order */
 
 /* Index of the span holding p, or KB_NO_ID. */
 static inline uint32_t kb_heap_span_of(const kb_heap *h, kb_addr p)

@@ -51,7 +51,9 @@ struct build {
 	struct worker *workers;
 	unsigned nworkers;
 	const kb_progress *progress;
+	uint64_t deadline_ns;
 	_Atomic size_t done;
+	_Atomic bool late;
 };
 
 static bool out_room(struct out *o, size_t n)
@@ -266,6 +268,11 @@ static kb_error *run_piece(void *ctx, unsigned worker, size_t i)
 	struct worker *w = &b->workers[worker];
 	const struct piece *p = &b->pieces[i];
 	const kb_span *first = &b->heap->spans[p->first], *last = first + p->count - 1;
+	if (b->deadline_ns && kb_now_ns() > b->deadline_ns) {
+		w->missing_bytes += last->base + (uint64_t)last->npages * KB_PAGE_SIZE - first->base;
+		b->late = true;
+		return NULL;
+	}
 	if (p->count == 1 && first->flags & KB_SPAN_LARGE) {
 		if (!encode_large(b, w, p->first))
 			return kb_error_nomem();
@@ -401,14 +408,15 @@ static kb_error *make_span_table(kb_graph *g)
 	return NULL;
 }
 
-kb_error *kb_graph_build(const kb_go *go, const kb_progress *progress, kb_graph **ret)
+kb_error *kb_graph_build(const kb_go *go, uint64_t deadline_ns, const kb_progress *progress, kb_graph **ret)
 {
 	kb_graph *g = calloc(1, sizeof(*g));
 	if (!g)
 		return kb_error_nomem();
 	g->go = go;
 	g->heap = kb_go_heap(go);
-	struct build b = { .g = g, .heap = g->heap, .target = kb_go_target(go), .image = kb_go_image_range(go), .progress = progress };
+	struct build b = { .g = g, .heap = g->heap, .target = kb_go_target(go), .image = kb_go_image_range(go), .progress = progress,
+			   .deadline_ns = deadline_ns };
 	g->type_base = b.image.lo & ~(kb_addr)7;
 	kb_error *err = make_span_table(g);
 	if (!err)
@@ -416,6 +424,7 @@ kb_error *kb_graph_build(const kb_go *go, const kb_progress *progress, kb_graph 
 	if (!err)
 		err = run_workers(&b);
 	free(b.pieces);
+	g->stats.cut_by_time = b.late;
 	if (!err)
 		err = kb_shapes_new(go, &g->shapes);
 	if (err) {

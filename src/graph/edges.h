@@ -145,7 +145,7 @@ static inline uint32_t path_class(const kb_graph *g, uint32_t node) { return g->
 static inline kb_edge_in edge_view(const struct gspan *from, const struct gspan *to, const struct edge *e)
 {
 	return (kb_edge_in){ .offset = e->slot * 8 - from->header, .type_word = e->type_word, .target_offset = e->offset,
-			     .target_size = (uint64_t)to->elem_words * 8 - to->header };
+			     .target_size = (uint64_t)to->elem_words * 8 - to->header, .target_pointers = to->leaf ? 1 : 2 };
 }
 /* Shape and label an edge gives its target, closures named by their code. */
 kb_edge_out graph_step(kb_graph *g, uint32_t shape, const struct gspan *from, const struct edge *e);

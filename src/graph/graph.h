@@ -55,10 +55,12 @@ typedef struct kb_graph_stats {
 	uint64_t unreached_objects, unreached_bytes; /* allocated, but reached by nothing: garbage not yet freed */
 	uint64_t unresolved_bytes;                   /* shared in a way too tangled to attribute (bounded rounds) */
 	uint64_t mask_errors;
+	bool cut_by_time;
 } kb_graph_stats;
 
 /* Reads the heap (the target may run) and encodes the edges. go must be after kb_go_snapshot. KB_E_GONE when the target ended, KB_E_NOMEM. */
-kb_error *kb_graph_build(const kb_go *go, const kb_progress *progress, kb_graph **ret) KB_MUST_CHECK;
+/* deadline_ns (kb_now_ns): what is not read by then is left out and counted as unreadable_bytes, stats.cut_by_time says so; 0: none. */
+kb_error *kb_graph_build(const kb_go *go, uint64_t deadline_ns, const kb_progress *progress, kb_graph **ret) KB_MUST_CHECK;
 /* Roots, paths, sizes, shared objects and units. Once, after build. */
 kb_error *kb_graph_walk(kb_graph *g, const kb_progress *progress) KB_MUST_CHECK;
 void kb_graph_free(kb_graph *g);

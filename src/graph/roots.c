@@ -85,7 +85,8 @@ static kb_error *add_root(kb_graph *g, uint32_t holder, const kb_root *r, uint32
 	const kb_span *s = kb_heap_span_of_id(g->heap, target);
 	kb_addr start = kb_span_addr(s, target) + to->header;
 	kb_edge_in in = { .offset = 0, .type_word = r->word_before, .target_offset = r->value > start ? r->value - start : 0,
-			  .target_size = (uint64_t)to->elem_words * 8 - to->header, .target_code = graph_code_of(g, to, target) };
+			  .target_size = (uint64_t)to->elem_words * 8 - to->header, .target_code = graph_code_of(g, to, target),
+			  .target_pointers = to->leaf ? 1 : 2 };
 	kb_edge_out out = kb_shape_root(g->shapes, r, &in);
 	if (!KB_ROOM(g->roots, g->nroots, g->cap_roots, SIZE_MAX))
 		return kb_error_nomem();

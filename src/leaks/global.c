@@ -1,0 +1,261 @@
+/* Family global: what a package-level variable retains. One look: how much, how many entries, what fills it. */
+#include "leaks.h"
+
+#include <stdlib.h>
+
+enum { MAX_UNITS = 16, MAX_FILL_STEPS = 4, MAX_SITES = 3 };
+static const double same_place = 0.6; /* the way down goes on while one child has this share */
+static const double worth_showing = 0.3;
+
+/* One unit while it is looked into. */
+struct look {
+	const kb_facts *f;
+	kb_findings *out;
+	const kb_unit *unit;
+	const kb_unit_path *paths; /* of this unit, sorted by node */
+	size_t npaths;
+	const kb_path_node *nodes;
+	kb_shapes *shapes;
+};
+
+static const kb_unit_path *path_at(const struct look *l, uint32_t node)
+{
+	size_t lo = 0, hi = l->npaths;
+	while (lo < hi) {
+		size_t mid = (lo + hi) / 2;
+		if (l->paths[mid].node < node)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return lo < l->npaths && l->paths[lo].node == node ? &l->paths[lo] : NULL;
+}
+
+static const kb_unit_path *heaviest_child(const struct look *l, uint32_t node)
+{
+	const kb_unit_path *best = NULL;
+	for (size_t i = 0; i < l->npaths; i++)
+		if (l->nodes[l->paths[i].node].parent == node && l->paths[i].node != node && (!best || l->paths[i].sub_bytes > best->sub_bytes))
+			best = &l->paths[i];
+	return best;
+}
+
+static const kb_shape *shape_of(const struct look *l, uint32_t node) { return kb_shape_get(l->shapes, l->nodes[node].shape); }
+
+static bool is_sync_map(const char *type)
+{
+	return type && (strcmp(type, "sync.Map") == 0 || strncmp(type, "internal/sync.HashTrieMap[", 26) == 0 || strncmp(type, "sync.HashTrieMap[", 17) == 0);
+}
+
+static const kb_var *var_of(const struct look *l)
+{
+	size_t n, nvars;
+	const kb_holder *h = &kb_graph_holders(l->f->graph, &n)[l->unit->holder];
+	const kb_var *vars = kb_go_vars(l->f->go, &nvars);
+	return h->owner < nvars ? &vars[h->owner] : NULL;
+}
+
+/* The rule for what stands at a node; NULL while the way down should go on. */
+static const char *rule_at(const struct look *l, uint32_t node)
+{
+	const kb_shape *s = shape_of(l, node);
+	const kb_var *v = var_of(l);
+	if (l->nodes[node].depth < 2)
+		return v && v->type && is_sync_map(v->type->name) ? "global/map" : NULL;
+	const kb_unit_path *p = path_at(l, node);
+	switch (s->role) {
+	case KB_ROLE_MAP:
+		return "global/map";
+	case KB_ROLE_CHAN:
+	case KB_ROLE_CHAN_BUF:
+	case KB_ROLE_BYTES:
+		return "global/slice";
+	case KB_ROLE_VALUE:
+		if (is_sync_map(s->name))
+			return "global/map";
+		if (s->name && strncmp(s->name, "[]", 2) == 0)
+			return "global/slice";
+		break;
+	default:
+		break;
+	}
+	return p && p->objects > 1 ? "global/other" : NULL;
+}
+
+/* From the unit's top down to the place where the memory is: a container, many objects, or a fork. */
+static uint32_t descend(const struct look *l, const char **ret_rule)
+{
+	uint32_t node = l->unit->node;
+	for (;;) {
+		*ret_rule = rule_at(l, node);
+		if (*ret_rule)
+			return node;
+		const kb_unit_path *here = path_at(l, node), *child = heaviest_child(l, node);
+		if (!child || !here || (double)child->sub_bytes < same_place * (double)here->sub_bytes)
+			break;
+		node = child->node;
+	}
+	*ret_rule = "global/other";
+	return node;
+}
+
+static const kb_type *slice_type_of(const struct look *l, uint32_t node)
+{
+	const kb_var *v = var_of(l);
+	bool own = l->nodes[node].depth == 2 && v && v->type && v->type->kind == KB_KIND_SLICE;
+	return own ? v->type : NULL;
+}
+
+/* Entries of the container at node. */
+static void count_entries(const struct look *l, uint32_t node, kb_container *c)
+{
+	*c = (kb_container){ 0 };
+	const kb_heap *h = kb_go_heap(l->f->go);
+	const kb_unit_path *p = path_at(l, node);
+	const kb_shape *s = shape_of(l, node);
+	const kb_var *v = var_of(l);
+	kb_addr at = 0;
+	uint64_t size = 0;
+	if (p && p->example != KB_NO_ID) {
+		const kb_span *span = kb_heap_span_of_id(h, p->example);
+		at = kb_span_addr(span, p->example) + (span->flags & KB_SPAN_HEADERS ? 8 : 0);
+		size = span->asked_size;
+	}
+	kb_error *err = NULL;
+	uint64_t len = 0;
+	if (l->nodes[node].depth < 2 && v)
+		err = kb_go_syncmap_info(l->f->go, v->addr, c);
+	else if (at && s->role == KB_ROLE_MAP)
+		err = kb_go_map_info(l->f->go, at, s->type, c);
+	else if (at && s->role == KB_ROLE_CHAN)
+		err = kb_go_chan_info(l->f->go, at, c);
+	else if (at && is_sync_map(s->name))
+		err = kb_go_syncmap_info(l->f->go, at, c);
+	else if (slice_type_of(l, node)) {
+		err = kb_target_read_u64(l->f->target, v->addr + 8, &len);
+		*c = (kb_container){ .kind = KB_CONT_SLICE, .count = len };
+	} else if (s->role == KB_ROLE_VALUE && s->type && s->type->size)
+		*c = (kb_container){ .kind = KB_CONT_SLICE, .capacity = size / s->type->size };
+	kb_error_free(err);
+}
+
+/* Steps to the node, and below it what fills it. */
+static kb_error *steps(const struct look *l, uint32_t node, kb_finding *fd)
+{
+	kb_step *s;
+	size_t n;
+	uint32_t fill = node;
+	uint64_t whole = path_at(l, node) ? path_at(l, node)->sub_bytes : 0;
+	for (unsigned shown = 0; shown < MAX_FILL_STEPS;) {
+		const kb_unit_path *child = heaviest_child(l, fill);
+		if (!child || (double)child->sub_bytes < worth_showing * (double)whole)
+			break;
+		fill = child->node;
+		shown += kb_shape_label(l->shapes, l->nodes[fill].label)[0] != '\0';
+	}
+	KB_TRY(kb_steps_of_node(l->f, &l->out->arena, fill, &s, &n));
+	fd->holder = s;
+	fd->nholder = n;
+	return NULL;
+}
+
+static void add_evidence(const struct look *l, kb_finding *fd, const char *text)
+{
+	enum { MAX = 8 };
+	if (!fd->evidence)
+		fd->evidence = kb_arena_alloc(&l->out->arena, MAX * sizeof(*fd->evidence));
+	if (fd->evidence && text && fd->nevidence < MAX)
+		fd->evidence[fd->nevidence++] = text;
+}
+
+static void evidence(const struct look *l, uint32_t node, const kb_container *c, kb_finding *fd)
+{
+	kb_arena *a = &l->out->arena;
+	const kb_unit_path *p = path_at(l, node);
+	add_evidence(l, fd, kb_arena_printf(a, "%s in %s objects would be freed if it were dropped.", kb_human_bytes(a, l->unit->bytes),
+					    kb_human_count(a, l->unit->objects)));
+	if (p && p->sub_bytes < l->unit->bytes)
+		add_evidence(l, fd, kb_arena_printf(a, "%s of it lie here.", kb_human_bytes(a, p->sub_bytes)));
+	if (c->capacity && c->count)
+		add_evidence(l, fd, kb_arena_printf(a, "%s entries, room for %s.", kb_human_count(a, c->count), kb_human_count(a, c->capacity)));
+	if (l->unit->object != KB_NO_ID)
+		add_evidence(l, fd, "Several package-level variables lead to it; the path is the shortest.");
+}
+
+static const char *summary_of(const struct look *l, uint32_t node, const kb_container *c, const kb_finding *fd)
+{
+	kb_arena *a = &l->out->arena;
+	kb_str path = { 0 };
+	kb_step *s;
+	size_t n;
+	kb_error *err = kb_steps_of_node(l->f, a, node, &s, &n);
+	if (err) {
+		kb_error_free(err);
+		return fd->holder[0].name;
+	}
+	kb_str_add(&path, s[0].name);
+	for (size_t i = 1; i < n; i++)
+		kb_str_add(&path, s[i].name);
+	const char *type = s[n - 1].type;
+	if (type[0])
+		kb_str_printf(&path, "  %s", type);
+	if (c->count)
+		kb_str_printf(&path, "  %s %s", kb_human_count(a, c->count), c->kind == KB_CONT_CHAN ? "queued" : "entries");
+	const char *text = path.s ? kb_arena_strndup(a, path.s, path.n) : NULL;
+	kb_str_free(&path);
+	return text ? text : fd->holder[0].name;
+}
+
+static kb_error *find(const struct look *l)
+{
+	kb_findings *out = l->out;
+	const char *rule;
+	uint32_t node = descend(l, &rule);
+	kb_container c;
+	count_entries(l, node, &c);
+	kb_finding fd = { .rule = kb_rule_find(rule), .confidence = KB_SUSPECT, .bytes = l->unit->bytes,
+			  .count = c.count ? c.count : c.capacity ? c.capacity : l->unit->objects };
+	KB_TRY(steps(l, node, &fd));
+	evidence(l, node, &c, &fd);
+	fd.summary = summary_of(l, node, &c, &fd);
+	kb_place *sites = kb_arena_alloc(&out->arena, MAX_SITES * sizeof(*sites));
+	if (!sites)
+		return kb_error_nomem();
+	fd.nallocated_by = kb_allocated_by(l->f, &out->arena, l->unit, sites, MAX_SITES);
+	fd.allocated_by = sites;
+	kb_finding_stamp(&fd);
+	if (!KB_ROOM(out->items, out->n, out->cap, SIZE_MAX))
+		return kb_error_nomem();
+	out->items[out->n++] = fd;
+	return NULL;
+}
+
+static uint64_t threshold(const kb_facts *f)
+{
+	uint64_t tenth = kb_graph_stats_get(f->graph)->reached_bytes / 10, least = 8 << 20;
+	return f->min_bytes ? f->min_bytes : tenth > least ? tenth : least;
+}
+
+kb_error *kb_leaks_global(const kb_facts *f, kb_findings *out)
+{
+	kb_unit *units = NULL;
+	kb_unit_path *paths = NULL;
+	size_t n, npaths = 0, kept = 0, nholders, nnodes;
+	const kb_holder *holders = kb_graph_holders(f->graph, &nholders);
+	KB_TRY(kb_graph_units(f->graph, threshold(f), &units, &n));
+	for (size_t i = 0; i < n && kept < MAX_UNITS; i++)
+		if (holders[units[i].holder].class_ == KB_CLASS_GLOBAL)
+			units[kept++] = units[i];
+	kb_error *err = kb_graph_unit_paths(f->graph, units, kept, &paths, &npaths);
+	for (size_t i = 0, at = 0; i < kept && !err; i++) {
+		struct look l = { .f = f, .out = out, .unit = &units[i], .paths = paths + at, .shapes = kb_graph_shapes(f->graph),
+				  .nodes = kb_graph_paths(f->graph, &nnodes) };
+		while (at + l.npaths < npaths && l.paths[l.npaths].unit == i)
+			l.npaths++;
+		at += l.npaths;
+		err = find(&l);
+	}
+	free(paths);
+	free(units);
+	return err;
+}
