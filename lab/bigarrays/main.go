@@ -41,7 +41,7 @@ func main() {
 	}
 	k.Hold(kit.Holder{
 		Name: "main.frames", Kind: "array", Type: "[64]*main.frame", Addr: unsafe.Pointer(&frames),
-		Rule: "global/other", Count: func() int { return *used },
+		Rule: "global/slice|global/other", Count: func() int { return *used },
 	}, func() {
 		for i := 0; i < *used; i++ {
 			f := &frame{tail: &pixel{}}

@@ -27,7 +27,7 @@ func main() {
 	}
 	k.Hold(kit.Holder{
 		Name: "main.queue", Kind: "chan", Type: "chan *main.job", Addr: unsafe.Pointer(&queue),
-		Rule: "global/other", Count: func() int { return len(queue) },
+		Rule: "global/slice|global/other", Count: func() int { return len(queue) },
 		Extra: map[string]any{"capacity": capacity},
 	}, func() {
 		queue = make(chan *job, capacity)

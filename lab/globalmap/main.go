@@ -44,6 +44,10 @@ func main() {
 			process(fmt.Sprintf("request-%08d-%s", i, strings.Repeat("x", i%40)))
 		}
 	})
+	for _, obj := range globalCache {
+		k.Fact("example", fmt.Sprintf("%p", obj)) // the address of one object that the map keeps
+		break
+	}
 	k.Ready()
 	k.Wait()
 }

@@ -53,7 +53,7 @@ func main() {
 	}
 	k.Hold(kit.Holder{
 		Name: "main.recent", Kind: "pointer", Type: "*list.List", Addr: unsafe.Pointer(&recent),
-		Rule: "global/other", Count: func() int { return recent.Len() },
+		Rule: "global/slice|global/other", Count: func() int { return recent.Len() },
 	}, func() {
 		for i := 0; i < elements; i++ {
 			recent.PushBack(make([]byte, 40))

@@ -1,0 +1,3 @@
+module keptby.test/load
+
+go 1.19
