@@ -121,8 +121,9 @@ const kb_thread *kb_target_threads(const kb_target *t, size_t *ret_n);
 /* ---- writing a core -------------------------------------------------------------------------------------------- */
 
 /* Writes an ELF core (NT_PRSTATUS for each thread, NT_PRPSINFO, NT_AUXV, NT_FILE, PT_LOADs) of a live target that has
- * been stopped once (its captures and registers are used) to fd, sparse where memory is not resident. dlv, gdb and keptby
- * open it. */
+ * been stopped once (its captures and registers are used) to fd (a regular file, which is
+ * emptied first), sparse where memory is not resident. dlv, gdb and keptby open it. Memory that was not captured is read now,
+ * while the process runs. *ret_bytes (may be NULL): bytes really written, without the holes. On error the file is of no use. */
 kb_error *kb_target_write_core(kb_target *t, int fd, const kb_progress *progress, uint64_t *ret_bytes) KB_MUST_CHECK;
 
 /* ---- process facts (live) ----------------------------------------------------------------------------------------- */
