@@ -111,13 +111,15 @@ typedef struct kb_heap {
 	uint32_t *const *page_table; /* [arena] → 8192 span indexes (KB_NO_ID none); NULL for an arena without heap */
 } kb_heap;
 const kb_heap *kb_go_heap(const kb_go *go);
-/* Address ranges of memory the runtime manages by hand inside arenas (stacks, work buffers), and of the arenas themselves. */
 typedef struct kb_area {
 	kb_addr start;
 	uint64_t size;
 } kb_area;
-const kb_area *kb_go_manual_spans(const kb_go *go, size_t *ret_n); /* in address order */
-const kb_area *kb_go_arenas(const kb_go *go, size_t *ret_n);       /* 64 MiB each, in address order */
+/* The heap's arenas (64 MiB each), in address order. *ret malloc'ed. */
+kb_error *kb_go_arenas(const kb_go *go, kb_area **ret, size_t *ret_n) KB_MUST_CHECK;
+/* Addresses inside memory the runtime maps for itself outside the arenas (span structs, page summaries, arena tables …): at least one in each
+ * mapping that can be known. *ret malloc'ed, unsorted. What cannot be read is left out. */
+kb_error *kb_go_runtime_memory(const kb_go *go, kb_addr **ret, size_t *ret_n) KB_MUST_CHECK;
 
 /* Index of the span holding p, or KB_NO_ID. */
 static inline uint32_t kb_heap_span_of(const kb_heap *h, kb_addr p)
