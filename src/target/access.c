@@ -176,7 +176,8 @@ static kb_error *gather(pid_t pid, int dirfd, struct kb_access_facts *f)
 	KB_TRY(kb_proc_status(dirfd, "status", &f->target));
 	KB_TRY(kb_proc_status(AT_FDCWD, "/proc/self/status", &f->self));
 	f->yama = read_yama();
-	f->proc_owner = fstat(dirfd, &st) ? f->target.euid : st.st_uid;
+	/* Of a file in it: the directory itself always belongs to the process's user (fs/proc/base.c task_dump_owner). */
+	f->proc_owner = fstatat(dirfd, "stat", &st, 0) ? f->target.euid : st.st_uid;
 	f->pid = pid;
 	gather_userns(dirfd, f);
 	return NULL;

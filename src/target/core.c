@@ -122,8 +122,9 @@ static kb_error *add_load(struct kb_core *c, const Elf64_Phdr *p)
 
 /* Counts what is missing over all program headers. */
 struct missing {
-	uint64_t bytes, announced, parts, all_parts, first_offset;
-	kb_addr first_address;
+	uint64_t bytes, announced, parts, all_parts;
+	kb_addr first_address; /* of memory, when any_load */
+	bool any_load, notes;
 };
 
 static void note_missing(struct missing *m, kb_bytes b, const Elf64_Phdr *p)
@@ -134,8 +135,13 @@ static void note_missing(struct missing *m, kb_bytes b, const Elf64_Phdr *p)
 		m->announced = UINT64_MAX;
 	if (have == p->p_filesz)
 		return;
-	if (!m->parts++ || p->p_vaddr + have < m->first_address)
+	m->parts++;
+	if (p->p_type == PT_NOTE)
+		m->notes = true;
+	else if (!m->any_load || p->p_vaddr + have < m->first_address) {
+		m->any_load = true;
 		m->first_address = p->p_vaddr + have;
+	}
 	if (__builtin_add_overflow(m->bytes, p->p_filesz - have, &m->bytes))
 		m->bytes = UINT64_MAX;
 }
@@ -168,18 +174,21 @@ static void say_size(char *buf, size_t n, uint64_t bytes)
 
 static kb_error *say_missing(kb_target *t, const struct missing *m)
 {
-	char lost[32], all[32], size[32];
+	char lost[32], all[32], size[32], where[64] = "";
 	if (!m->parts)
 		return NULL;
 	say_size(lost, sizeof lost, m->bytes);
 	say_size(all, sizeof all, m->announced);
 	say_size(size, sizeof size, t->core->bytes.n);
+	if (m->any_load)
+		snprintf(where, sizeof where, ", the lowest from address 0x%" PRIx64 " on", m->first_address);
 	t->info.truncated = true;
 	t->info.missing_bytes = m->bytes;
 	if (asprintf(&t->info.truncated_text,
 	             "the core is cut short: %s of the %s its headers announce are not in the file (%s): %" PRIu64 " of %" PRIu64
-	             " parts are incomplete or missing, the lowest from address 0x%" PRIx64 " on",
-	             lost, all, size, m->parts, m->all_parts, m->first_address) < 0) {
+	             " parts are incomplete or missing%s%s",
+	             lost, all, size, m->parts, m->all_parts, where,
+	             m->notes ? "; threads and mapped files are among what is missing" : "") < 0) {
 		t->info.truncated_text = NULL;
 		return kb_error_nomem();
 	}

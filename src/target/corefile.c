@@ -341,6 +341,8 @@ kb_error *kb_core_attach_exe(kb_target *t, const char *path, const char *core_pa
 	if (!t->info.exe)
 		return path || inside ? kb_error_nomem() : NULL;
 	t->exe_fd = open_plain(t->info.exe, &size);
+	if (t->exe_fd < 0 && path && errno == ENOENT)
+		return kb_error_new(KB_E_NOT_FOUND, "there is no executable %s", path);
 	if (t->exe_fd < 0 && path)
 		return kb_error_errno(errno, "cannot open the executable %s", path);
 	if (t->exe_fd < 0)

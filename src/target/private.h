@@ -110,7 +110,7 @@ struct kb_access_facts {
 	int mem_errno;
 	int readv_errno;      /* of process_vm_readv on an address that is never mapped: EFAULT is good */
 	int ptrace_errno;     /* of a ptrace call that must fail with EIO: something else is a filter */
-	uid_t proc_owner;     /* owner of /proc/PID: root for a process that is not dumpable */
+	uid_t proc_owner;     /* owner of the files in /proc/PID: root when it is not dumpable */
 	bool same_userns, userns_known;
 	bool self_userns_initial;
 };

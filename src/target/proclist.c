@@ -40,13 +40,6 @@ static kb_error *fill(pid_t pid, int dirfd, kb_process *p, bool *ret_wanted)
 		p->why_not = phrase(err->message);
 	*ret_wanted = !err || err->code == KB_E_PERMISSION;
 	kb_error_free(err);
-	if (!p->readable) { /* /proc/PID belongs to root then, if it is not dumpable */
-		struct kb_status full;
-		kb_error *e = kb_proc_status(dirfd, "status", &full);
-		if (!e)
-			p->uid = full.euid;
-		kb_error_free(e);
-	}
 	return NULL;
 }
 
