@@ -48,12 +48,13 @@ typedef struct kb_session {
 	kb_look look;
 	char warning[256];
 } kb_session;
-/* first_arg: which positional argument names the target (the executable when --core is given). Opens and takes the snapshot only. */
+/* target: the PID, or with --core the executable (may be NULL). Opens and takes the snapshot only. */
 kb_error *kb_session_open(kb_session *s, const kb_options *opt, const char *target) KB_MUST_CHECK;
 /* Reads the heap and walks it. */
 kb_error *kb_session_read(kb_session *s, const kb_options *opt) KB_MUST_CHECK;
 void kb_session_close(kb_session *s);
-/* Splits positional arguments into the target and the rest: with --core the executable may be left out. */
+/* The positional argument that names the target, NULL when it was left out; *ret_rest the one behind it. extra: how many the command takes
+ * besides the target. */
 const char *kb_target_arg(const kb_options *opt, size_t extra, const char **ret_rest);
 
 /* Where results go: stdout, or a file that appears whole or not at all and never replaces one without --force. */

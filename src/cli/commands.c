@@ -57,9 +57,7 @@ typedef kb_error *(*print_fn)(FILE *out, const kb_options *opt, kb_session *s, c
 /* Opens, reads, prints: what doctor, top and why share. extra: positional arguments besides the target. */
 static int look_and_print(const kb_options *opt, size_t extra, print_fn print)
 {
-	const char *rest = NULL, *target = kb_target_arg(opt, extra + (opt->core && opt->nargs == extra ? 0 : 0), &rest);
-	if (opt->core && opt->nargs == extra)
-		target = NULL;
+	const char *rest = NULL, *target = kb_target_arg(opt, extra, &rest);
 	kb_session s;
 	kb_output o = { 0 };
 	kb_error *err = kb_output_open(&o, opt->output, opt->force, opt->format == KB_FORMAT_PPROF);
