@@ -143,7 +143,7 @@ func main() {
 	hold("main.generic", "main.Cache[int64,*main.account]", "global/map|global/other", unsafe.Pointer(&generic),
 		func() int { return len(generic.items) }, func() { fillGeneric(s.of(52_000)) })
 	hold("main.anything", "map[interface {}]interface {}", "global/map", unsafe.Pointer(&anything),
-		func() int { return len(anything) }, func() { fillAnything(s.of(50_000)) })
+		func() int { return len(anything) }, func() { fillAnything(s.of(72_000)) })
 	hold("main.byKey", "map[main.largeKey]*main.T", "global/map", unsafe.Pointer(&byKey),
 		func() int { return len(byKey) }, func() { fillKeys(s.of(52_000)) })
 	hold("main.byName", "map[string]main.largeValue", "global/map", unsafe.Pointer(&byName),
@@ -151,7 +151,7 @@ func main() {
 	hold("main.grid", "map[[2]int64]struct {}", "global/map", unsafe.Pointer(&grid),
 		func() int { return len(grid) }, func() { fillGrid(s.of(420_000)) })
 	hold("main.accounts", "map[uint32]main.account", "global/map", unsafe.Pointer(&accounts),
-		func() int { return len(accounts) }, func() { fillAccounts(s.of(42_000)) })
+		func() int { return len(accounts) }, func() { fillAccounts(s.of(48_000)) })
 	k.Ready()
 	k.Wait()
 }
