@@ -176,6 +176,13 @@ func (c cell) String() string {
 	return fmt.Sprintf("offset %d size %d", c.off, c.size)
 }
 
+func waitReason(r *row, i int) string {
+	if i >= len(r.waits) {
+		return "absent"
+	}
+	return strconv.Quote(r.waits[i])
+}
+
 // Lines that say where two rows of one version differ.
 func differences(d *definition, table, toolchain *row) []string {
 	var out []string
@@ -202,8 +209,10 @@ func differences(d *definition, table, toolchain *row) []string {
 			add("constant %s: %d in the table, %d in the toolchain", c.id, table.consts[k], toolchain.consts[k])
 		}
 	}
-	if a, b := strings.Join(table.waits, "; "), strings.Join(toolchain.waits, "; "); a != b {
-		add("wait reasons: %q in the table, %q in the toolchain", a, b)
+	for i := 0; i < len(table.waits) || i < len(toolchain.waits); i++ {
+		if a, b := waitReason(table, i), waitReason(toolchain, i); a != b {
+			add("wait reason %d: %s in the table, %s in the toolchain", i, a, b)
+		}
 	}
 	return out
 }
