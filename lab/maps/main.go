@@ -141,15 +141,15 @@ func main() {
 	hold("main.nested", "map[string]map[int][]*main.T", "global/map", unsafe.Pointer(&nested),
 		func() int { return len(nested) }, func() { fillNested(s.of(150_000)) })
 	hold("main.generic", "main.Cache[int64,*main.account]", "global/map|global/other", unsafe.Pointer(&generic),
-		func() int { return len(generic.items) }, func() { fillGeneric(s.of(52_000)) })
+		func() int { return len(generic.items) }, func() { fillGeneric(s.of(47_000)) })
 	hold("main.anything", "map[interface {}]interface {}", "global/map", unsafe.Pointer(&anything),
 		func() int { return len(anything) }, func() { fillAnything(s.of(72_000)) })
 	hold("main.byKey", "map[main.largeKey]*main.T", "global/map", unsafe.Pointer(&byKey),
-		func() int { return len(byKey) }, func() { fillKeys(s.of(52_000)) })
+		func() int { return len(byKey) }, func() { fillKeys(s.of(47_000)) })
 	hold("main.byName", "map[string]main.largeValue", "global/map", unsafe.Pointer(&byName),
 		func() int { return len(byName) }, func() { fillValues(s.of(38_000)) })
 	hold("main.grid", "map[[2]int64]struct {}", "global/map", unsafe.Pointer(&grid),
-		func() int { return len(grid) }, func() { fillGrid(s.of(420_000)) })
+		func() int { return len(grid) }, func() { fillGrid(s.of(320_000)) })
 	hold("main.accounts", "map[uint32]main.account", "global/map", unsafe.Pointer(&accounts),
 		func() int { return len(accounts) }, func() { fillAccounts(s.of(48_000)) })
 	k.Ready()
