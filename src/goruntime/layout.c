@@ -6,7 +6,8 @@
 #define NO KB_OFF_ABSENT
 #define NONE UINT8_MAX
 
-/* A struct's distinct layouts over all versions: each is size, which of its names, then offset and size of each field. */
+/* A struct's distinct layouts over all versions: each is size, which of its names, then offset and size of each
+ * field. */
 struct struct_table {
 	const uint32_t *cells;
 	uint16_t first; /* kb_field_id of its first field */
@@ -37,7 +38,7 @@ enum { OLDEST_MINOR = 19 };
 static const struct struct_info {
 	const char *name, *alternates;
 } structs[KB_S_COUNT] = {
-#define KB_STRUCT(id, names) [KB_S_##id] = {#id, names},
+#define KB_STRUCT(id, names) [KB_S_##id] = { #id, names },
 #define KB_FIELD(s, f)
 #define KB_FIELD_AS(s, f, paths)
 #define KB_CONST(id, names)
@@ -53,8 +54,8 @@ static const struct field_info {
 	enum kb_struct_id strukt;
 } fields[KB_F_COUNT] = {
 #define KB_STRUCT(id, names)
-#define KB_FIELD(s, f) [KB_F_##s##_##f] = {#f, #f, KB_S_##s},
-#define KB_FIELD_AS(s, f, paths) [KB_F_##s##_##f] = {#f, paths, KB_S_##s},
+#define KB_FIELD(s, f) [KB_F_##s##_##f] = { #f, #f, KB_S_##s },
+#define KB_FIELD_AS(s, f, paths) [KB_F_##s##_##f] = { #f, paths, KB_S_##s },
 #define KB_CONST(id, names)
 #include "layout_fields.def"
 #undef KB_STRUCT
@@ -132,9 +133,9 @@ static bool lists(const char *list, const char *word)
 	return false;
 }
 
-/* The last row of the minor with these experiments that is not newer than the patch release. Every change between patch
- * releases has a row at the release that made it, so this is the right one, not the nearest. When all are newer (a row for an
- * experiment exists for one patch release only) the first. */
+/* The last row of the minor with these experiments that is not newer than the patch release. Every change between
+ * patch releases has a row at the release that made it, so this is the right one, not the nearest. When all are newer
+ * (a row for an experiment exists for one patch release only) the first. */
 static const struct layout_row *find_row(int minor, int patch, const char *experiments)
 {
 	const struct layout_row *best = NULL;
@@ -186,8 +187,8 @@ static void take_row(kb_layout *l, const struct layout_row *r)
 	l->nwaitreasons = wait_sets[r->waits].n;
 }
 
-/* What an experiment changed where its row was made, put on top of l: so several experiments add up, and those of another
- * patch release change nothing else. Returns whether there is a row for it. */
+/* What an experiment changed where its row was made, put on top of l: so several experiments add up, and those of
+ * another patch release change nothing else. Returns whether there is a row for it. */
 static bool take_experiment(kb_layout *l, const struct layout_row *with)
 {
 	const struct layout_row *without = find_row(with->minor, with->patch, "");
@@ -229,7 +230,8 @@ kb_error *kb_layout_choose(int minor, int patch, const char *experiments, kb_lay
 	bool guessed = minor > newest;
 
 	if (minor < OLDEST_MINOR)
-		return kb_error_remedy(kb_error_new(KB_E_UNSUPPORTED, "go1.%d.%d is older than go1.%d, the oldest that keptby knows",
+		return kb_error_remedy(kb_error_new(KB_E_UNSUPPORTED,
+						    "go1.%d.%d is older than go1.%d, the oldest that keptby knows",
 						    minor, patch, OLDEST_MINOR),
 				       "build the program with Go 1.%d or newer", OLDEST_MINOR);
 	r = guessed ? find_row(newest, INT32_MAX, "") : find_row(minor, patch, "");
@@ -245,7 +247,7 @@ kb_error *kb_layout_choose(int minor, int patch, const char *experiments, kb_lay
 		.exact = !guessed && r->patch == patch,
 		.guessed = guessed,
 	};
-	snprintf(ret_origin->text, sizeof(ret_origin->text), "table go1.%d.%d%s%s%s", r->minor, r->patch, *with ? " " : "", with,
-		 guessed ? " (newest known)" : "");
+	snprintf(ret_origin->text, sizeof(ret_origin->text), "table go1.%d.%d%s%s%s", r->minor, r->patch,
+		 *with ? " " : "", with, guessed ? " (newest known)" : "");
 	return NULL;
 }

@@ -63,16 +63,16 @@ typedef struct kb_layout {
 
 /* Where a layout comes from. */
 typedef struct kb_layout_origin {
-	int minor, patch;        /* of the row that was taken */
-	const char *experiments; /* the (last) one that was applied; "" when none changes a layout */
-	uint32_t nexperiments;   /* how many were applied */
-	bool exact;              /* the row is of the target's own patch release */
-	bool guessed;            /* newer than the table: the newest row was taken */
+	int minor, patch;         /* of the row that was taken */
+	const char *experiments;  /* the (last) one that was applied; "" when none changes a layout */
+	uint32_t nexperiments;    /* how many were applied */
+	bool exact;               /* the row is of the target's own patch release */
+	bool guessed;             /* newer than the table: the newest row was taken */
 	uint32_t dwarf_confirmed; /* fields and sizes that the target's DWARF has, and has alike */
 	uint32_t dwarf_changed;   /* … has differently: taken over */
 	uint32_t dwarf_rejected;  /* … has, but impossibly (outside of its struct): not taken over */
-	uint32_t dwarf_missing;   /* … lacks in a struct it has, though every known version has it: the table's is kept */
-	char text[80];           /* for people: "table go1.24.9", "table go1.27.1 (newest known)", "DWARF of the executable" */
+	uint32_t dwarf_missing;   /* … lacks, though every known version has it: the table's is kept */
+	char text[80]; /* for people: "table go1.24.9", "table go1.27.1 (newest known)", "DWARF of the executable" */
 } kb_layout_origin;
 
 /* How often code asked for a field that its version does not have, without asking kb_has before: a mistake in keptby. */
@@ -123,19 +123,22 @@ const char *kb_field_name(enum kb_field_id f);
 const char *kb_const_name(enum kb_const_id c);
 enum kb_struct_id kb_field_struct(enum kb_field_id f);
 
-/* The layout of go1.<minor>.<patch> with these experiments (comma separated, as the version string names them; NULL and ""
- * for none): the minor's last row that is not newer than the patch release, with what each of the experiments changes put on top. A
- * newer minor than the table knows gets the newest row, and guessed. Errors: KB_E_UNSUPPORTED before 1.19. */
-kb_error *kb_layout_choose(int minor, int patch, const char *experiments, kb_layout *ret, kb_layout_origin *ret_origin)
-	KB_MUST_CHECK;
-/* Must a version that has the struct have this field too, as far as the table knows? False when some version lacks it. */
+/* The layout of go1.<minor>.<patch> with these experiments (comma separated, as the version string names them; NULL
+ * and "" for none): the minor's last row that is not newer than the patch release, with what each of the experiments
+ * changes put on top. A newer minor than the table knows gets the newest row, and guessed. Errors: KB_E_UNSUPPORTED
+ * before 1.19. */
+kb_error *kb_layout_choose(int minor, int patch, const char *experiments, kb_layout *ret,
+			   kb_layout_origin *ret_origin) KB_MUST_CHECK;
+/* Must a version that has the struct have this field too, as far as the table knows? False when some version lacks
+ * it. */
 bool kb_field_required(enum kb_field_id f);
 /* The names of a struct, the paths of a field, with '|' between them, as in layout_fields.def. */
 const char *kb_struct_alternates(enum kb_struct_id s);
 const char *kb_field_alternates(enum kb_field_id f);
 
-/* Takes over what the executable's DWARF says of structs and fields; counts in origin, and sets its text when the DWARF had
- * anything to say. Without DWARF nothing happens. What is impossible in itself is not believed. Constants and wait reasons stay. */
+/* Takes over what the executable's DWARF says of structs and fields; counts in origin, and sets its text when the
+ * DWARF had anything to say. Without DWARF nothing happens. What is impossible in itself is not believed. Constants
+ * and wait reasons stay. */
 kb_error *kb_layout_from_dwarf(kb_layout *l, kb_program *p, kb_layout_origin *origin) KB_MUST_CHECK;
 
 #endif

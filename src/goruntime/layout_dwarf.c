@@ -1,5 +1,5 @@
-/* A layout from the target's own DWARF, where it has some: the structs of the table are looked up there by name. DWARF is as
- * untrusted as the rest of the file: what does not fit into its struct is left out. */
+/* A layout from the target's own DWARF, where it has some: the structs of the table are looked up there by name.
+ * DWARF is as untrusted as the rest of the file: what does not fit into its struct is left out. */
 #include "layout.h"
 
 #include <stdio.h>
@@ -44,7 +44,7 @@ static kb_error *ask(struct lookup *k, const char *strukt, const char *field)
 {
 	if (!KB_ROOM(k->queries, k->n, k->cap, 65536))
 		return kb_error_nomem();
-	k->queries[k->n++] = (kb_dwarf_query){.strukt = strukt, .field = field};
+	k->queries[k->n++] = (kb_dwarf_query){ .strukt = strukt, .field = field };
 	return NULL;
 }
 

@@ -1,4 +1,5 @@
-/* The layout table: choosing a row, what is absent, experiments; and the target's DWARF on top of it, from a made-up DWARF. */
+/* The layout table: choosing a row, what is absent, experiments; and the target's DWARF on top of it, from a made-up
+ * DWARF. */
 #define kb_program_has_dwarf fake_has_dwarf
 #define kb_program_dwarf_fields fake_dwarf_fields
 #define kb_layout_from_dwarf layout_from_fake_dwarf
@@ -34,7 +35,7 @@ kb_error *fake_dwarf_fields(kb_program *p, kb_dwarf_query *q, size_t n)
 		for (size_t k = 0; k < nfake; k++)
 			if (same(q[i].strukt, fake_fields[k].strukt) && same(q[i].field, fake_fields[k].field)) {
 				q[i].found = true;
-				q[i].result = (kb_dwarf_field){fake_fields[k].offset, fake_fields[k].size};
+				q[i].result = (kb_dwarf_field){ fake_fields[k].offset, fake_fields[k].size };
 			}
 	return NULL;
 }
@@ -108,15 +109,54 @@ static void test_absent(void **state)
 static void test_every_minor_is_whole(void **state)
 {
 	static const enum kb_field_id vital[] = {
-		KB_F_mspan_startAddr, KB_F_mspan_npages, KB_F_mspan_freeindex, KB_F_mspan_nelems, KB_F_mspan_allocBits,
-		KB_F_mspan_gcmarkBits, KB_F_mspan_sweepgen, KB_F_mspan_spanclass, KB_F_mspan_state, KB_F_mspan_elemsize,
-		KB_F_mspan_limit, KB_F_mspan_specials, KB_F_mheap_allspans, KB_F_mheap_arenas, KB_F_mheap_sweepgen,
-		KB_F_mcache_tiny, KB_F_g_stack, KB_F_g_atomicstatus, KB_F_g_goid, KB_F_g_waitreason, KB_F_g_waiting,
-		KB_F_g_gopc, KB_F_g_startpc, KB_F_g_sched, KB_F_m_alllink, KB_F_m_procid, KB_F_m_curg, KB_F_p_mcache,
-		KB_F_p_timers, KB_F_sudog_elem_addr, KB_F_sudog_c_addr, KB_F_hchan_recvq, KB_F_semaRoot_treap,
-		KB_F_moduledata_next, KB_F_moduledata_gcdatamask, KB_F_pollDesc_self, KB_F_type_gcdata, KB_F_finblock_fin,
-		KB_F_specialfinalizer_fn, KB_F_special_kind, KB_F_itab_fun, KB_F_maptype_key, KB_F_timer_when,
-		KB_F_Mutex_sema, KB_F_WaitGroup_sema, KB_F_bucket_nstk, KB_F_cancelCtx_children, KB_F_FD_pd,
+		KB_F_mspan_startAddr,
+		KB_F_mspan_npages,
+		KB_F_mspan_freeindex,
+		KB_F_mspan_nelems,
+		KB_F_mspan_allocBits,
+		KB_F_mspan_gcmarkBits,
+		KB_F_mspan_sweepgen,
+		KB_F_mspan_spanclass,
+		KB_F_mspan_state,
+		KB_F_mspan_elemsize,
+		KB_F_mspan_limit,
+		KB_F_mspan_specials,
+		KB_F_mheap_allspans,
+		KB_F_mheap_arenas,
+		KB_F_mheap_sweepgen,
+		KB_F_mcache_tiny,
+		KB_F_g_stack,
+		KB_F_g_atomicstatus,
+		KB_F_g_goid,
+		KB_F_g_waitreason,
+		KB_F_g_waiting,
+		KB_F_g_gopc,
+		KB_F_g_startpc,
+		KB_F_g_sched,
+		KB_F_m_alllink,
+		KB_F_m_procid,
+		KB_F_m_curg,
+		KB_F_p_mcache,
+		KB_F_p_timers,
+		KB_F_sudog_elem_addr,
+		KB_F_sudog_c_addr,
+		KB_F_hchan_recvq,
+		KB_F_semaRoot_treap,
+		KB_F_moduledata_next,
+		KB_F_moduledata_gcdatamask,
+		KB_F_pollDesc_self,
+		KB_F_type_gcdata,
+		KB_F_finblock_fin,
+		KB_F_specialfinalizer_fn,
+		KB_F_special_kind,
+		KB_F_itab_fun,
+		KB_F_maptype_key,
+		KB_F_timer_when,
+		KB_F_Mutex_sema,
+		KB_F_WaitGroup_sema,
+		KB_F_bucket_nstk,
+		KB_F_cancelCtx_children,
+		KB_F_FD_pd,
 	};
 
 	(void)state;
@@ -158,7 +198,8 @@ static void test_patch_boundaries(void **state)
 	assert_int_equal(origin.patch, 6);
 	assert_false(origin.exact);
 	assert_false(origin.guessed);
-	/* timer.isSending came with 1.23.2 as a byte in a gap; 1.23.3 made it a word at the end, which moved what holds timers. */
+	/* timer.isSending came with 1.23.2 as a byte in a gap; 1.23.3 made it a word at the end, which moved what
+	 * holds timers. */
 	choose(23, 1, "", &l);
 	assert_false(kb_has(&l, KB_F_timer_isSending));
 	choose(23, 2, "", &l);
@@ -278,10 +319,10 @@ static void test_dwarf_confirms_changes_removes(void **state)
 {
 	/* mspan moved by 8; largeType is gone (some versions lack it), state too (none does: kept). */
 	static const struct fake_field dwarf[] = {
-		{"runtime.mspan", NULL, 0, 168},
-		{"runtime.mspan", "next", 0, 8},
-		{"runtime.mspan", "startAddr", 32, 8},
-		{"runtime.mspan", "elemsize", 112, 4},
+		{ "runtime.mspan", NULL, 0, 168 },
+		{ "runtime.mspan", "next", 0, 8 },
+		{ "runtime.mspan", "startAddr", 32, 8 },
+		{ "runtime.mspan", "elemsize", 112, 4 },
 	};
 	kb_layout l;
 	kb_layout_origin origin = choose(26, 8, "", &l);
@@ -307,8 +348,8 @@ static void test_dwarf_confirms_changes_removes(void **state)
 static void test_dwarf_adds(void **state)
 {
 	static const struct fake_field dwarf[] = {
-		{"runtime.mspan", NULL, 0, 144},
-		{"runtime.mspan", "freeIndexForScan", 136, 8},
+		{ "runtime.mspan", NULL, 0, 144 },
+		{ "runtime.mspan", "freeIndexForScan", 136, 8 },
 	};
 	kb_layout l;
 	kb_layout_origin origin = choose(19, 0, "", &l);
@@ -322,14 +363,15 @@ static void test_dwarf_adds(void **state)
 
 static void test_dwarf_alternates(void **state)
 {
-	/* Both forms of map types are there: the one of the table's row counts, not the first of the list. A nested path. */
+	/* Both forms of map types are there: the one of the table's row counts, not the first of the list. A nested
+	 * path. */
 	static const struct fake_field dwarf[] = {
-		{"internal/abi.OldMapType", NULL, 0, 88},
-		{"internal/abi.OldMapType", "Bucket", 64, 8},
-		{"internal/abi.SwissMapType", NULL, 0, 112},
-		{"internal/abi.SwissMapType", "Group", 72, 8},
-		{"sync.Mutex", NULL, 0, 8},
-		{"sync.Mutex", "mu.state", 4, 4},
+		{ "internal/abi.OldMapType", NULL, 0, 88 },
+		{ "internal/abi.OldMapType", "Bucket", 64, 8 },
+		{ "internal/abi.SwissMapType", NULL, 0, 112 },
+		{ "internal/abi.SwissMapType", "Group", 72, 8 },
+		{ "sync.Mutex", NULL, 0, 8 },
+		{ "sync.Mutex", "mu.state", 4, 4 },
 	};
 	kb_layout l;
 	kb_layout_origin origin = choose(24, 9, "", &l);
@@ -350,14 +392,11 @@ static void test_dwarf_alternates(void **state)
 static void test_dwarf_impossible(void **state)
 {
 	static const struct fake_field dwarf[] = {
-		{"runtime.hchan", NULL, 0, UINT32_MAX}, /* too large: the whole struct is not believed */
-		{"runtime.hchan", "buf", 48, 8},
-		{"runtime.g", NULL, 0, 456},
-		{"runtime.g", "goid", UINT32_MAX, 8},
-		{"runtime.g", "gopc", 450, 8},
-		{"runtime.g", "startpc", 448, UINT32_MAX},
-		{"runtime.sudog", NULL, 0, 0},
-		{"runtime.sudog", "next", 64, 8},
+		{ "runtime.hchan", NULL, 0, UINT32_MAX }, /* too large: the whole struct is not believed */
+		{ "runtime.hchan", "buf", 48, 8 },           { "runtime.g", NULL, 0, 456 },
+		{ "runtime.g", "goid", UINT32_MAX, 8 },      { "runtime.g", "gopc", 450, 8 },
+		{ "runtime.g", "startpc", 448, UINT32_MAX }, { "runtime.sudog", NULL, 0, 0 },
+		{ "runtime.sudog", "next", 64, 8 },
 	};
 	kb_layout l;
 	kb_layout_origin origin = choose(27, 1, "", &l);
@@ -375,8 +414,8 @@ static void test_dwarf_impossible(void **state)
 static bool from_dwarf_once(void)
 {
 	static const struct fake_field dwarf[] = {
-		{"runtime.mspan", NULL, 0, 160},
-		{"runtime.mspan", "next", 0, 8},
+		{ "runtime.mspan", NULL, 0, 160 },
+		{ "runtime.mspan", "next", 0, 8 },
 	};
 	kb_layout l;
 	kb_layout_origin origin;

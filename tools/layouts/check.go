@@ -196,7 +196,8 @@ func differences(d *definition, table, toolchain *row) []string {
 			continue
 		}
 		if a.size != b.size || a.name != b.name {
-			add("%s: size %d (%s) in the table, %d (%s) in the toolchain", s.id, a.size, s.names[a.name], b.size, s.names[b.name])
+			add("%s: size %d (%s) in the table, %d (%s) in the toolchain",
+				s.id, a.size, s.names[a.name], b.size, s.names[b.name])
 		}
 		for k, f := range s.fields {
 			if a.cells[k] != b.cells[k] {
@@ -206,7 +207,8 @@ func differences(d *definition, table, toolchain *row) []string {
 	}
 	for k, c := range d.consts {
 		if table.consts[k] != toolchain.consts[k] {
-			add("constant %s: %d in the table, %d in the toolchain", c.id, table.consts[k], toolchain.consts[k])
+			add("constant %s: %d in the table, %d in the toolchain",
+				c.id, table.consts[k], toolchain.consts[k])
 		}
 	}
 	for i := 0; i < len(table.waits) || i < len(toolchain.waits); i++ {
@@ -221,7 +223,8 @@ func differences(d *definition, table, toolchain *row) []string {
 func (t *table) find(want *row) *row {
 	var best *row
 	for _, r := range t.rows {
-		if r.minor == want.minor && r.experiments == want.experiments && (best == nil || r.patch <= want.patch) {
+		same := r.minor == want.minor && r.experiments == want.experiments
+		if same && (best == nil || r.patch <= want.patch) {
 			best = r
 		}
 	}

@@ -1,5 +1,5 @@
-// layouts builds tools/layouts/probe with each Go toolchain of versions.txt, reads the DWARF, and writes the table of the
-// runtime's structs that keptby uses where a target has no DWARF of its own. With --check it compares instead.
+// layouts builds tools/layouts/probe with each Go toolchain of versions.txt, reads the DWARF, and writes the table of
+// the runtime's structs that keptby uses where a target has no DWARF of its own. With --check it compares instead.
 package main
 
 import (
@@ -67,8 +67,8 @@ func (t toolchain) build(dir string) (string, error) {
 	}
 	c := exec.Command("go", "build", "-o", name, ".")
 	c.Dir = filepath.Join(*root, "tools/layouts/probe")
-	c.Env = append(os.Environ(), "GOTOOLCHAIN=go"+t.version, "GOEXPERIMENT="+t.experiments, "CGO_ENABLED=0", "GOWORK=off",
-		"GOFLAGS=-buildvcs=false", "GOOS=linux", "GOARCH=amd64")
+	c.Env = append(os.Environ(), "GOTOOLCHAIN=go"+t.version, "GOEXPERIMENT="+t.experiments, "CGO_ENABLED=0",
+		"GOWORK=off", "GOFLAGS=-buildvcs=false", "GOOS=linux", "GOARCH=amd64")
 	out, err := c.CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("go%s %s: %v\n%s", t.version, t.experiments, err, out)
