@@ -71,6 +71,20 @@ void kb_types_free(kb_go *go)
 	go->types = NULL;
 }
 
+void *kb_type_alloc(const kb_go *go, size_t n)
+{
+	pthread_mutex_lock(&go->types->lock);
+	void *p = kb_arena_alloc(&go->types->arena, n ? n : 1);
+	pthread_mutex_unlock(&go->types->lock);
+	return p;
+}
+
+kb_type *kb_type_new(const kb_go *go)
+{
+	struct rec *r = kb_type_alloc(go, sizeof(*r));
+	return r ? &r->t : NULL;
+}
+
 static bool read_bytes(const kb_go *go, kb_addr a, void *buf, size_t n)
 {
 	kb_error *err = kb_read_ro(go, a, buf, n);

@@ -22,6 +22,12 @@ const kb_type *kb_type_any(const kb_go *go);
 /* Meets all map types that the modules list (≤1.26 typelinks; 1.27 the descriptors themselves). */
 void kb_types_meet_maps(const kb_go *go);
 
+/* Zeroed memory that lives as long as the types. */
+void *kb_type_alloc(const kb_go *go, size_t n);
+kb_type *kb_type_new(const kb_go *go);
+/* ret[i]: the type at refs[i] of the executable's DWARF; NULL when it is none of Go's. */
+kb_error *kb_types_from_dwarf(const kb_go *go, const uint64_t *refs, size_t n, const kb_type **ret) KB_MUST_CHECK;
+
 /* Bytes of the slots in which the allocator puts one value of this size: without a malloc header, and with one (the header
  * not counted). */
 typedef struct kb_slot_sizes {

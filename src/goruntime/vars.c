@@ -121,6 +121,32 @@ static uint32_t find(const kb_var *vars, size_t n, kb_addr a)
 	return lo && a - vars[lo - 1].addr < vars[lo - 1].size ? (uint32_t)(lo - 1) : KB_NO_ID;
 }
 
+/* Types that have no descriptor: []T and structs that are only ever a variable's, for instance. */
+static void add_undescribed(struct vars *v, const kb_dwarf_var *dv, size_t n)
+{
+	uint64_t *refs = malloc((n + 1) * sizeof(*refs));
+	uint32_t *of = malloc((n + 1) * sizeof(*of));
+	const kb_type **types = calloc(n + 1, sizeof(*types));
+	size_t nrefs = 0;
+	for (size_t i = 0; refs && of && types && i < n; i++) {
+		uint32_t at = find(v->items, v->n, dv[i].addr + v->go->bias);
+		if (dv[i].go_type || !dv[i].type_ref || at == KB_NO_ID || v->items[at].type || v->items[at].addr != dv[i].addr + v->go->bias)
+			continue;
+		refs[nrefs] = dv[i].type_ref;
+		of[nrefs++] = at;
+	}
+	kb_error *err = nrefs ? kb_types_from_dwarf(v->go, refs, nrefs, types) : NULL;
+	for (size_t i = 0; !err && i < nrefs; i++)
+		if (types[i] && types[i]->size <= v->items[of[i]].size)
+			v->items[of[i]].type = types[i];
+	if (err)
+		kb_go_gap(v->go, "types of variables: %s", err->message);
+	kb_error_free(err);
+	free(refs);
+	free(of);
+	free(types);
+}
+
 /* Types for the variables there are, and variables that have no symbol. *ret_types: DWARF had any. */
 static kb_error *add_dwarf(struct vars *v, bool *ret_types)
 {
@@ -146,6 +172,8 @@ static kb_error *add_dwarf(struct vars *v, bool *ret_types)
 			v->items[at].type = t;
 		}
 	}
+	tidy(v);
+	add_undescribed(v, dv, n);
 	return NULL;
 }
 
@@ -272,7 +300,6 @@ static kb_error *load(struct vars *v)
 	tidy(v);
 	if (v->go->program)
 		KB_TRY(add_dwarf(v, &types));
-	tidy(v);
 	return complete(v, types);
 }
 

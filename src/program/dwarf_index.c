@@ -77,6 +77,7 @@ static kb_error *add_var(struct walker *w, Dwarf_Die *die)
 		v.type_name = type_name(&type, w->arena);
 		v.size = type_size(&type);
 		v.go_type = type_go_runtime(&type);
+		v.type_ref = dwarf_dieoffset(&type);
 	}
 	if (!v.name || !v.type_name || !KB_ROOM(w->vars, w->nvars, w->cap_vars, VARS_MAX))
 		return kb_error_nomem();

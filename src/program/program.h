@@ -87,9 +87,35 @@ typedef struct kb_dwarf_var {
 	uint64_t size;         /* of its type, 0 unknown */
 	const char *type_name; /* as DWARF says: "map[string]*main.Session" */
 	uint64_t go_type;      /* DW_AT_go_runtime_type of the type: offset from moduledata.types; 0 = none */
+	uint64_t type_ref;     /* for kb_program_dwarf_types; 0 none */
 } kb_dwarf_var;
 /* All package-level variables, sorted by address. Loaded on first use (parallel over units when it pays). */
 kb_error *kb_program_dwarf_vars(kb_program *p, const kb_dwarf_var **ret, size_t *ret_n) KB_MUST_CHECK;
+
+/* Types as DWARF has them, for those without a descriptor in the program (go_type 0). A node with a descriptor has no parts here. */
+typedef struct kb_dwarf_member {
+	const char *name;
+	uint64_t offset;
+	uint32_t node;
+} kb_dwarf_member;
+typedef struct kb_dwarf_node {
+	const char *name;      /* "[]main.Session" */
+	uint64_t go_type;      /* as in kb_dwarf_var */
+	uint64_t size, len;    /* bytes; elements of an array */
+	uint32_t go_kind;      /* DW_AT_go_kind, as reflect.Kind; 0: no Go type */
+	uint32_t elem, key;    /* nodes; UINT32_MAX none */
+	uint32_t first_field, nfields;
+} kb_dwarf_node;
+typedef struct kb_dwarf_types {
+	kb_dwarf_node *nodes;
+	size_t nnodes;
+	kb_dwarf_member *fields;
+	size_t nfields;
+	kb_arena arena; /* owns the names */
+} kb_dwarf_types;
+/* The types at refs (kb_dwarf_var.type_ref) and all they are made of; node ret_nodes[i] is that of refs[i]. */
+kb_error *kb_program_dwarf_types(kb_program *p, const uint64_t *refs, size_t n, uint32_t *ret_nodes, kb_dwarf_types *ret) KB_MUST_CHECK;
+void kb_dwarf_types_free(kb_dwarf_types *t);
 
 typedef struct kb_dwarf_field {
 	uint32_t offset, size;
