@@ -263,7 +263,16 @@ static kb_error *rounds(struct share *s, size_t words)
 		KB_TRY(spread(s));
 		KB_TRY(next_round(s, words, &more));
 	}
-	return more ? spread(s) : NULL; /* the rest is attributed to the entry it is nearest to, which is at least on a path to it */
+	if (!more)
+		return NULL;
+	/* The rest goes to an entry that is on a path to it; how much that is, is said. */
+	for (size_t i = 0; i < words; i++)
+		for (uint64_t m = s->part[i]; m; m &= m - 1) {
+			uint32_t id = (uint32_t)(i * 64 + (size_t)__builtin_ctzll(m));
+			if (!is_entry(s->g, id))
+				s->g->stats.unresolved_bytes += (uint64_t)gspan_of(s->g, id)->elem_words * 8;
+		}
+	return spread(s);
 }
 
 static bool any_shared(const kb_graph *g, size_t words)
