@@ -91,7 +91,7 @@ static kb_error *load_data_symbols(kb_program *p)
 	KB_TRY(load_symtab(p));
 	for (size_t i = 0; i < symbol_count(p); i++) {
 		symbol_at(p, i, &sym);
-		if (!is_variable(p, &sym))
+		if (!is_variable(p, &sym) || !*symbol_name(p, &sym))
 			continue;
 		if (!KB_ROOM(p->data_symbols, n, cap, DATA_SYMBOLS_MAX))
 			return kb_error_nomem();

@@ -1,0 +1,3 @@
+module keptby.example/testbin
+
+go 1.19
