@@ -4,7 +4,6 @@ package main
 
 import (
 	"flag"
-	"unsafe"
 
 	"keptby.lab/kit"
 )
@@ -40,7 +39,7 @@ func main() {
 		*used, cells, rows = 1, 0, 100
 	}
 	k.Hold(kit.Holder{
-		Name: "main.frames", Kind: "array", Type: "[64]*main.frame", Addr: unsafe.Pointer(&frames),
+		Name: "main.frames", Kind: "array", Type: "[64]*main.frame", Var: &frames,
 		Rule: "global/slice|global/other", Count: func() int { return *used },
 	}, func() {
 		for i := 0; i < *used; i++ {
@@ -52,7 +51,7 @@ func main() {
 		}
 	})
 	k.Hold(kit.Holder{
-		Name: "main.board", Kind: "pointer", Type: "*[40000]main.cell", Addr: unsafe.Pointer(&board),
+		Name: "main.board", Kind: "pointer", Type: "*[40000]main.cell", Var: &board,
 		Rule: "global/other", Count: func() int { return cells },
 	}, func() {
 		if cells == 0 {
@@ -65,7 +64,7 @@ func main() {
 		}
 	})
 	k.Hold(kit.Holder{
-		Name: "main.table", Kind: "slice", Type: "[]main.cell", Addr: unsafe.Pointer(&table),
+		Name: "main.table", Kind: "slice", Type: "[]main.cell", Var: &table,
 		Rule: "global/slice", Count: func() int { return len(table) },
 	}, func() {
 		table = make([]cell, rows)

@@ -4,7 +4,6 @@ package main
 import (
 	"flag"
 	"fmt"
-	"unsafe"
 
 	"keptby.lab/kit"
 )
@@ -26,7 +25,7 @@ func main() {
 		*n = capacity
 	}
 	k.Hold(kit.Holder{
-		Name: "main.queue", Kind: "chan", Type: "chan *main.job", Addr: unsafe.Pointer(&queue),
+		Name: "main.queue", Kind: "chan", Type: "chan *main.job", Var: &queue,
 		Rule: "global/slice|global/other", Count: func() int { return len(queue) },
 		Extra: map[string]any{"capacity": capacity},
 	}, func() {

@@ -3,7 +3,6 @@ package main
 
 import (
 	"flag"
-	"unsafe"
 
 	"keptby.lab/kit"
 )
@@ -33,7 +32,7 @@ func main() {
 	size := flag.Int("size", 8<<10, "bytes that each has captured")
 	k := kit.Start()
 	k.Hold(kit.Holder{
-		Name: "main.undo", Kind: "slice", Type: "[]func() int", Addr: unsafe.Pointer(&undo),
+		Name: "main.undo", Kind: "slice", Type: "[]func() int", Var: &undo,
 		Rule: "global/slice", Count: func() int { return len(undo) },
 	}, func() {
 		for i := 0; i < *n; i++ {

@@ -4,7 +4,6 @@ package main
 import (
 	"context"
 	"flag"
-	"unsafe"
 
 	"keptby.lab/kit"
 )
@@ -26,7 +25,7 @@ func main() {
 	n := flag.Int("n", 15_000, "requests")
 	k := kit.Start()
 	k.Hold(kit.Holder{
-		Name: "main.base", Kind: "interface", Type: "context.Context", Addr: unsafe.Pointer(&base),
+		Name: "main.base", Kind: "interface", Type: "context.Context", Var: &base,
 		Rule: "global/other|global/context",
 	}, func() {
 		for i := 0; i < *n; i++ {

@@ -4,7 +4,6 @@ package main
 import (
 	"flag"
 	"strings"
-	"unsafe"
 
 	"keptby.lab/kit"
 )
@@ -23,7 +22,7 @@ func main() {
 		total, pieces = 48<<10, 3
 	}
 	k.Hold(kit.Holder{
-		Name: "main.chunks", Kind: "slice", Type: "[][]uint8", Addr: unsafe.Pointer(&chunks),
+		Name: "main.chunks", Kind: "slice", Type: "[][]uint8", Var: &chunks,
 		Rule: "global/slice", Count: func() int { return len(chunks) },
 	}, func() {
 		for i := 0; i < pieces; i++ {
@@ -31,13 +30,13 @@ func main() {
 		}
 	})
 	k.Hold(kit.Holder{
-		Name: "main.blob", Kind: "slice", Type: "[]uint8", Addr: unsafe.Pointer(&blob),
+		Name: "main.blob", Kind: "slice", Type: "[]uint8", Var: &blob,
 		Rule: "global/slice", Count: func() int { return len(blob) },
 	}, func() {
 		blob = make([]byte, total)
 	})
 	k.Hold(kit.Holder{
-		Name: "main.page", Kind: "string", Type: "string", Addr: unsafe.Pointer(&page),
+		Name: "main.page", Kind: "string", Type: "string", Var: &page,
 		Rule: "global/other", Count: func() int { return len(page) },
 	}, func() {
 		page = strings.Repeat("keptby ", total/7)

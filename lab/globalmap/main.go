@@ -5,7 +5,6 @@ import (
 	"flag"
 	"fmt"
 	"strings"
-	"unsafe"
 
 	"keptby.lab/kit"
 )
@@ -37,7 +36,7 @@ func main() {
 		process = processDataFixed
 	}
 	k.Hold(kit.Holder{
-		Name: "main.globalCache", Kind: "map", Type: "map[string]*main.BigObject", Addr: unsafe.Pointer(&globalCache),
+		Name: "main.globalCache", Kind: "map", Type: "map[string]*main.BigObject", Var: &globalCache,
 		Rule: "global/map", Count: func() int { return len(globalCache) },
 	}, func() {
 		for i := 0; i < *n; i++ {

@@ -6,7 +6,6 @@ import (
 	"flag"
 	"fmt"
 	"sync"
-	"unsafe"
 
 	"keptby.lab/kit"
 )
@@ -53,7 +52,7 @@ func main() {
 	k := kit.Start()
 	var s *Server
 	k.Hold(kit.Holder{
-		Name: "main.server", Kind: "pointer", Type: "*main.Server", Addr: unsafe.Pointer(&server),
+		Name: "main.server", Kind: "pointer", Type: "*main.Server", Var: &server,
 		Rule: "global/map|global/other", Count: func() int { return len(server.sessions) },
 	}, func() {
 		server = &Server{sessions: map[string]*Session{}, jobs: make(chan string)}

@@ -5,7 +5,6 @@ import (
 	"flag"
 	"fmt"
 	"time"
-	"unsafe"
 
 	"keptby.lab/kit"
 )
@@ -47,7 +46,7 @@ func main() {
 		add = recordBounded
 	}
 	k.Hold(kit.Holder{
-		Name: "main.history", Kind: "slice", Type: "[]main.Event", Addr: unsafe.Pointer(&history),
+		Name: "main.history", Kind: "slice", Type: "[]main.Event", Var: &history,
 		Rule: "global/slice", Count: func() int { return len(history) },
 	}, func() {
 		for i := 0; i < *n; i++ {

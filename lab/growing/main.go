@@ -5,7 +5,6 @@ import (
 	"flag"
 	"sync"
 	"time"
-	"unsafe"
 
 	"keptby.lab/kit"
 )
@@ -40,7 +39,7 @@ func main() {
 	pause := flag.Duration("pause", 500*time.Microsecond, "pause between two batches")
 	k := kit.Start()
 	k.Hold(kit.Holder{
-		Name: "main.items", Kind: "map", Type: "map[int]*main.item", Addr: unsafe.Pointer(&items),
+		Name: "main.items", Kind: "map", Type: "map[int]*main.item", Var: &items,
 		Rule: "global/map", Count: func() int { return len(items) },
 	}, func() {
 		for i := 0; i < *n/2 && k.Leak; i++ {

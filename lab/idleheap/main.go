@@ -6,7 +6,6 @@ import (
 	"flag"
 	"runtime"
 	"runtime/debug"
-	"unsafe"
 
 	"keptby.lab/kit"
 )
@@ -30,7 +29,7 @@ func main() {
 	size := flag.Int("size", 100, "MiB at the peak")
 	k := kit.Start()
 	k.Hold(kit.Holder{
-		Name: "main.live", Kind: "slice", Type: "[][]uint8", Addr: unsafe.Pointer(&live),
+		Name: "main.live", Kind: "slice", Type: "[][]uint8", Var: &live,
 		Count: func() int { return len(live) },
 	}, func() {
 		for i := 0; i < 32; i++ {

@@ -4,7 +4,7 @@
 // A program builds its state inside Hold, one holder after the other, and then calls Ready and Wait:
 //
 //	k := kit.Start()
-//	k.Hold(kit.Holder{Name: "main.globalCache", Kind: "map", Addr: unsafe.Pointer(&globalCache), ...}, func() { ... })
+//	k.Hold(kit.Holder{Name: "main.globalCache", Kind: "map", Var: &globalCache, ...}, func() { ... })
 //	k.Ready()
 //	k.Wait()
 package kit
@@ -14,12 +14,12 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"reflect"
 	"runtime"
 	"runtime/debug"
 	"strconv"
 	"syscall"
 	"time"
-	"unsafe"
 )
 
 // Holder says what a package-level variable keeps. Bytes and Objects are filled in by Hold: the difference of
@@ -30,6 +30,8 @@ type Holder struct {
 	Kind    string         `json:"kind"`    // map, slice, chan, pointer, ...
 	Type    string         `json:"type"`    // Go type of the variable
 	Address string         `json:"address"` // of the variable: the only handle in a stripped binary
+	Size    uintptr        `json:"size"`    // of the variable itself
+	Target  string         `json:"target"`  // what a pointer variable points to: the linker may have laid that out as data too
 	Entries int            `json:"entries"`
 	Bytes   int64          `json:"bytes"`
 	Objects int64          `json:"objects"`
@@ -38,9 +40,9 @@ type Holder struct {
 	Shared  []string       `json:"shared"` // variables that hold the same objects: none of them retains alone
 	Extra   map[string]any `json:"extra,omitempty"`
 
-	Addr  unsafe.Pointer `json:"-"`
-	Rule  string         `json:"-"` // Expect in the leaking variant; the fixed one expects nothing
-	Count func() int     `json:"-"` // entries after building
+	Var   any        `json:"-"` // a pointer to the variable
+	Rule  string     `json:"-"` // Expect in the leaking variant; the fixed one expects nothing
+	Count func() int `json:"-"` // entries after building
 }
 
 // Lab is one run of a program.
@@ -88,7 +90,7 @@ func (k *Lab) Hold(h Holder, build func()) {
 	h.Bytes = int64(after.HeapAlloc) - int64(before.HeapAlloc)
 	h.Objects = int64(after.HeapObjects) - int64(before.HeapObjects)
 	h.How = "HeapAlloc after minus before, two collections each"
-	h.Address = fmt.Sprintf("0x%x", uintptr(h.Addr))
+	h.locate()
 	if k.Leak && h.Rule != "" {
 		h.Expect = &h.Rule
 	}
@@ -99,6 +101,16 @@ func (k *Lab) Hold(h Holder, build func()) {
 		h.Shared = []string{}
 	}
 	k.holders = append(k.holders, h)
+}
+
+// locate says where the variable is.
+func (h *Holder) locate() {
+	v := reflect.ValueOf(h.Var)
+	h.Address = fmt.Sprintf("0x%x", v.Pointer())
+	h.Size = v.Elem().Type().Size()
+	if v.Elem().Kind() == reflect.Ptr {
+		h.Target = fmt.Sprintf("0x%x", v.Elem().Pointer())
+	}
 }
 
 // Fact adds a named truth to the READY line, beside the holders.

@@ -4,7 +4,6 @@ package main
 import (
 	"container/list"
 	"flag"
-	"unsafe"
 
 	"keptby.lab/kit"
 )
@@ -52,7 +51,7 @@ func main() {
 		*links, elements, nodes = 100, 100, 100
 	}
 	k.Hold(kit.Holder{
-		Name: "main.recent", Kind: "pointer", Type: "*list.List", Addr: unsafe.Pointer(&recent),
+		Name: "main.recent", Kind: "pointer", Type: "*list.List", Var: &recent,
 		Rule: "global/slice|global/other", Count: func() int { return recent.Len() },
 	}, func() {
 		for i := 0; i < elements; i++ {
@@ -60,7 +59,7 @@ func main() {
 		}
 	})
 	k.Hold(kit.Holder{
-		Name: "main.chain", Kind: "pointer", Type: "*main.link", Addr: unsafe.Pointer(&chain),
+		Name: "main.chain", Kind: "pointer", Type: "*main.link", Var: &chain,
 		Rule: "global/other",
 	}, func() {
 		for i := 0; i < *links; i++ {
@@ -68,7 +67,7 @@ func main() {
 		}
 	})
 	k.Hold(kit.Holder{
-		Name: "main.tree", Kind: "pointer", Type: "*main.node", Addr: unsafe.Pointer(&tree),
+		Name: "main.tree", Kind: "pointer", Type: "*main.node", Var: &tree,
 		Rule: "global/other",
 	}, func() {
 		key := uint64(1)

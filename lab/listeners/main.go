@@ -4,7 +4,6 @@ package main
 import (
 	"flag"
 	"fmt"
-	"unsafe"
 
 	"keptby.lab/kit"
 )
@@ -41,7 +40,7 @@ func main() {
 	n := flag.Int("n", 10_000, "listeners")
 	k := kit.Start()
 	k.Hold(kit.Holder{
-		Name: "main.listeners", Kind: "map", Type: "map[string][]main.Listener", Addr: unsafe.Pointer(&listeners),
+		Name: "main.listeners", Kind: "map", Type: "map[string][]main.Listener", Var: &listeners,
 		Rule: "global/map", Count: func() int { return len(listeners) },
 	}, func() {
 		for i := 0; i < *n; i++ {

@@ -5,7 +5,6 @@ import (
 	"flag"
 	"fmt"
 	"strings"
-	"unsafe"
 
 	"keptby.lab/kit"
 )
@@ -135,22 +134,22 @@ func main() {
 	percent := flag.Int("percent", 100, "size of all maps")
 	k := kit.Start()
 	s := scale{*percent, k.Leak}
-	hold := func(name, typ string, rule string, addr unsafe.Pointer, count func() int, build func()) {
-		k.Hold(kit.Holder{Name: name, Kind: "map", Type: typ, Addr: addr, Rule: rule, Count: count}, build)
+	hold := func(name, typ string, rule string, variable any, count func() int, build func()) {
+		k.Hold(kit.Holder{Name: name, Kind: "map", Type: typ, Var: variable, Rule: rule, Count: count}, build)
 	}
-	hold("main.nested", "map[string]map[int][]*main.T", "global/map", unsafe.Pointer(&nested),
+	hold("main.nested", "map[string]map[int][]*main.T", "global/map", &nested,
 		func() int { return len(nested) }, func() { fillNested(s.of(150_000)) })
-	hold("main.generic", "main.Cache[int64,*main.account]", "global/map|global/other", unsafe.Pointer(&generic),
+	hold("main.generic", "main.Cache[int64,*main.account]", "global/map|global/other", &generic,
 		func() int { return len(generic.items) }, func() { fillGeneric(s.of(47_000)) })
-	hold("main.anything", "map[interface {}]interface {}", "global/map", unsafe.Pointer(&anything),
+	hold("main.anything", "map[interface {}]interface {}", "global/map", &anything,
 		func() int { return len(anything) }, func() { fillAnything(s.of(72_000)) })
-	hold("main.byKey", "map[main.largeKey]*main.T", "global/map", unsafe.Pointer(&byKey),
+	hold("main.byKey", "map[main.largeKey]*main.T", "global/map", &byKey,
 		func() int { return len(byKey) }, func() { fillKeys(s.of(47_000)) })
-	hold("main.byName", "map[string]main.largeValue", "global/map", unsafe.Pointer(&byName),
+	hold("main.byName", "map[string]main.largeValue", "global/map", &byName,
 		func() int { return len(byName) }, func() { fillValues(s.of(38_000)) })
-	hold("main.grid", "map[[2]int64]struct {}", "global/map", unsafe.Pointer(&grid),
+	hold("main.grid", "map[[2]int64]struct {}", "global/map", &grid,
 		func() int { return len(grid) }, func() { fillGrid(s.of(320_000)) })
-	hold("main.accounts", "map[uint32]main.account", "global/map", unsafe.Pointer(&accounts),
+	hold("main.accounts", "map[uint32]main.account", "global/map", &accounts,
 		func() int { return len(accounts) }, func() { fillAccounts(s.of(48_000)) })
 	k.Ready()
 	k.Wait()

@@ -7,7 +7,6 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"unsafe"
 
 	"keptby.lab/kit"
 )
@@ -56,7 +55,7 @@ func main() {
 	n := flag.Int("n", 50_000, "users")
 	k := kit.Start()
 	k.Hold(kit.Holder{
-		Name: "main.requests", Kind: "pointer", Type: "*main.CounterVec", Addr: unsafe.Pointer(&requests),
+		Name: "main.requests", Kind: "pointer", Type: "*main.CounterVec", Var: &requests,
 		Rule: "global/map|global/other", Count: func() int { return len(requests.series) },
 	}, func() {
 		for i := 0; i < *n; i++ {

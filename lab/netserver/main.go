@@ -13,7 +13,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-	"unsafe"
 
 	"keptby.lab/kit"
 )
@@ -92,7 +91,7 @@ func main() {
 	parked := flag.Int("parked", 500, "more goroutines that wait for nothing")
 	k := kit.Start()
 	k.Hold(kit.Holder{
-		Name: "main.pages", Kind: "map", Type: "map[int]*main.page", Addr: unsafe.Pointer(&pages),
+		Name: "main.pages", Kind: "map", Type: "map[int]*main.page", Var: &pages,
 		Rule: "global/map", Count: func() int { return len(pages) },
 	}, func() {
 		if k.Leak {

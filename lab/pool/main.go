@@ -4,7 +4,6 @@ package main
 import (
 	"flag"
 	"sync"
-	"unsafe"
 
 	"keptby.lab/kit"
 )
@@ -35,7 +34,7 @@ func main() {
 	size := flag.Int("size", 32<<10, "bytes of a buffer at the peak")
 	k := kit.Start()
 	k.Hold(kit.Holder{
-		Name: "main.freeList", Kind: "slice", Type: "[]*main.buffer", Addr: unsafe.Pointer(&freeList),
+		Name: "main.freeList", Kind: "slice", Type: "[]*main.buffer", Var: &freeList,
 		Rule: "global/slice", Count: func() int { return len(freeList) },
 	}, func() {
 		var inUse []*buffer

@@ -14,7 +14,7 @@ func main() {
 	k := kit.Start()
 	k.Hold(kit.Holder{
 		Name: "keptby.lab/registry/store.drivers", Kind: "map", Type: "map[string]store.Driver",
-		Addr: store.Address(), Rule: "global/map", Count: store.Len,
+		Var: store.Variable(), Rule: "global/map", Count: store.Len,
 	}, func() {
 		for i := 0; i < *n; i++ {
 			name := fmt.Sprintf("driver-%06d", i)

@@ -4,7 +4,6 @@ package main
 import (
 	"flag"
 	"fmt"
-	"unsafe"
 
 	"keptby.lab/kit"
 )
@@ -24,7 +23,7 @@ func main() {
 	n := flag.Int("n", 50_000, "users")
 	k := kit.Start()
 	k.Hold(kit.Holder{
-		Name: "main.byID", Kind: "map", Type: "map[int]*main.user", Addr: unsafe.Pointer(&byID),
+		Name: "main.byID", Kind: "map", Type: "map[int]*main.user", Var: &byID,
 		Rule: "global/map", Count: func() int { return len(byID) }, Shared: []string{"main.byName"},
 	}, func() {
 		for i := 0; i < *n; i++ {

@@ -6,7 +6,6 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"unsafe"
 
 	"keptby.lab/kit"
 )
@@ -99,17 +98,17 @@ type shape struct {
 }
 
 var shapes = map[string]shape{
-	"list16": {kit.Holder{Name: "main.list16", Kind: "slice", Type: "[]*main.obj16", Addr: unsafe.Pointer(&list16),
+	"list16": {kit.Holder{Name: "main.list16", Kind: "slice", Type: "[]*main.obj16", Var: &list16,
 		Rule: "global/slice", Count: func() int { return len(list16) }}, fill16},
-	"list24": {kit.Holder{Name: "main.list24", Kind: "slice", Type: "[]*main.obj24", Addr: unsafe.Pointer(&list24),
+	"list24": {kit.Holder{Name: "main.list24", Kind: "slice", Type: "[]*main.obj24", Var: &list24,
 		Rule: "global/slice", Count: func() int { return len(list24) }}, fill24},
-	"list48": {kit.Holder{Name: "main.list48", Kind: "slice", Type: "[]*main.obj48", Addr: unsafe.Pointer(&list48),
+	"list48": {kit.Holder{Name: "main.list48", Kind: "slice", Type: "[]*main.obj48", Var: &list48,
 		Rule: "global/slice", Count: func() int { return len(list48) }}, fill48},
-	"chain16": {kit.Holder{Name: "main.chain16", Kind: "pointer", Type: "*main.obj16", Addr: unsafe.Pointer(&chain16),
+	"chain16": {kit.Holder{Name: "main.chain16", Kind: "pointer", Type: "*main.obj16", Var: &chain16,
 		Rule: "global/other"}, fillChain},
-	"tree48": {kit.Holder{Name: "main.tree48", Kind: "pointer", Type: "*main.obj48", Addr: unsafe.Pointer(&tree48),
+	"tree48": {kit.Holder{Name: "main.tree48", Kind: "pointer", Type: "*main.obj48", Var: &tree48,
 		Rule: "global/other"}, fillTree},
-	"index": {kit.Holder{Name: "main.index", Kind: "map", Type: "map[uint64]*main.obj24", Addr: unsafe.Pointer(&index),
+	"index": {kit.Holder{Name: "main.index", Kind: "map", Type: "map[uint64]*main.obj24", Var: &index,
 		Rule: "global/map", Count: func() int { return len(index) }}, fillIndex},
 }
 

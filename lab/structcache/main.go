@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"sync"
 	"time"
-	"unsafe"
 
 	"keptby.lab/kit"
 )
@@ -48,7 +47,7 @@ func main() {
 	size := flag.Int("size", 300, "bytes of a value")
 	k := kit.Start()
 	k.Hold(kit.Holder{
-		Name: "main.cache", Kind: "struct", Type: "struct", Addr: unsafe.Pointer(&cache),
+		Name: "main.cache", Kind: "struct", Type: "struct", Var: &cache,
 		Rule: "global/map|global/other", Count: func() int { return len(cache.entries) },
 	}, func() {
 		cache.entries = map[string]entry{}

@@ -5,7 +5,6 @@ import (
 	"flag"
 	"fmt"
 	"sync"
-	"unsafe"
 
 	"keptby.lab/kit"
 )
@@ -27,7 +26,7 @@ func main() {
 	n := flag.Int("n", 60_000, "entries")
 	k := kit.Start()
 	k.Hold(kit.Holder{
-		Name: "main.tokens", Kind: "sync.Map", Type: "sync.Map", Addr: unsafe.Pointer(&tokens),
+		Name: "main.tokens", Kind: "sync.Map", Type: "sync.Map", Var: &tokens,
 		Rule: "global/map", Count: count,
 	}, func() {
 		for i := 0; i < *n; i++ {

@@ -9,7 +9,6 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
-	"unsafe"
 
 	"keptby.lab/kit"
 )
@@ -40,7 +39,7 @@ func main() {
 	pause := flag.Duration("pause", time.Millisecond, "pause between two short threads")
 	k := kit.Start()
 	k.Hold(kit.Holder{
-		Name: "main.ballast", Kind: "slice", Type: "[][]uint8", Addr: unsafe.Pointer(&ballast),
+		Name: "main.ballast", Kind: "slice", Type: "[][]uint8", Var: &ballast,
 		Rule: "global/slice", Count: func() int { return len(ballast) },
 	}, func() {
 		if !k.Leak {

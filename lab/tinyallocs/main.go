@@ -4,7 +4,6 @@ package main
 import (
 	"flag"
 	"strconv"
-	"unsafe"
 
 	"keptby.lab/kit"
 )
@@ -21,7 +20,7 @@ func main() {
 		*n = 1000
 	}
 	k.Hold(kit.Holder{
-		Name: "main.counters", Kind: "slice", Type: "[]*int32", Addr: unsafe.Pointer(&counters),
+		Name: "main.counters", Kind: "slice", Type: "[]*int32", Var: &counters,
 		Rule: "global/slice", Count: func() int { return len(counters) },
 	}, func() {
 		counters = make([]*int32, *n)
@@ -30,7 +29,7 @@ func main() {
 		}
 	})
 	k.Hold(kit.Holder{
-		Name: "main.words", Kind: "slice", Type: "[]string", Addr: unsafe.Pointer(&words),
+		Name: "main.words", Kind: "slice", Type: "[]string", Var: &words,
 		Rule: "global/slice", Count: func() int { return len(words) },
 	}, func() {
 		words = make([]string, *n)

@@ -80,8 +80,11 @@ def findings_of(data, holder):
 
 
 def _covers(step, holder):
-    address = step.get("address")
-    return bool(address) and int(address, 16) == int(holder["address"], 16)
+    """In a stripped binary a variable is known by where it lies, or by where a part of it lies."""
+    if not step.get("address"):
+        return False
+    address, start = int(step["address"], 16), int(holder["address"], 16)
+    return start <= address < start + holder["size"] or holder["target"] != "" and address == int(holder["target"], 16)
 
 
 def within(value, truth, percent, slack=0):

@@ -3,7 +3,6 @@ package store
 
 import (
 	"sync"
-	"unsafe"
 )
 
 // Driver is what is registered.
@@ -55,5 +54,5 @@ func Len() int {
 	return len(drivers)
 }
 
-// Address is where the variable is.
-func Address() unsafe.Pointer { return unsafe.Pointer(&drivers) }
+// Variable is a pointer to the variable that holds the drivers.
+func Variable() any { return &drivers }
