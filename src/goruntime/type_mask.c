@@ -209,9 +209,9 @@ static kb_error *build_struct(struct build *b, kb_addr type, uint64_t at, unsign
 	KB_TRY(spend(b, w[1] + 1));
 	for (uint64_t i = 0; i < w[1]; i++) {
 		KB_TRY(kb_read_ro(b->go, w[0] + i * sizeof(f), f, sizeof(f)));
-		if (f[2] / 8 > b->max)
-			return kb_error_new(KB_E_CORRUPT, "field behind its struct");
-		KB_TRY(build(b, f[1], at + f[2] / 8, depth + 1));
+		/* Fields without pointers may lie behind the mask's end. */
+		if (f[2] <= TYPE_MAX)
+			KB_TRY(build(b, f[1], at + f[2] / 8, depth + 1));
 	}
 	return NULL;
 }
