@@ -189,7 +189,22 @@ kb_error *kb_live_gone(const kb_target *t) KB_MUST_CHECK;
  * mapping; end when there is none. */
 kb_addr kb_live_after_hole(const kb_target *t, kb_addr a, kb_addr end);
 
-/* Pagemap words of the pages of [a, a+n): bit 63 present, bit 62 swapped, bit 61 file or shared. False when unreadable. */
+/* Pagemap words of the pages from a on: bit 63 present, bit 62 swapped. False when unreadable. */
 bool kb_pagemap_read(int pagemap_fd, kb_addr a, uint64_t *words, size_t pages);
+#define KB_PRESENT_OR_SWAPPED (3ull << 62) /* Documentation/admin-guide/mm/pagemap.rst */
+
+/* Finds runs of pages that are present or swapped, in address order. Start with { .fd = …, .next = from }. */
+struct kb_page_runs {
+	int fd; /* of pagemap; -1: all pages count as present */
+	bool no_scan; /* a kernel without PAGEMAP_SCAN */
+	kb_addr next; /* looked at up to here */
+	struct kb_page_run {
+		kb_addr start, end;
+		uint64_t categories;
+	} v[512];
+	size_t i, n;
+};
+/* The first run that ends above a (a does not go back from call to call); false when there is none below end. */
+bool kb_page_runs_next(struct kb_page_runs *r, kb_addr a, kb_addr end, kb_range *ret);
 
 #endif

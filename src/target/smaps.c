@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #define KB_SMAPS_TEXT_MAX (2u << 30)
@@ -76,6 +77,71 @@ bool kb_pagemap_read(int pagemap_fd, kb_addr a, uint64_t *words, size_t pages)
 		done += (size_t)r;
 	}
 	return true;
+}
+
+/* ---- runs of pages ------------------------------------------------------------------------------------------------- */
+
+/* struct pm_scan_arg of linux/fs.h since Linux 6.7, which older headers do not have. */
+struct pm_scan {
+	uint64_t size, flags, start, end, walk_end, vec, vec_len, max_pages;
+	uint64_t category_inverted, category_mask, category_anyof_mask, return_mask;
+};
+#define KB_PAGEMAP_SCAN _IOWR('f', 16, struct pm_scan)
+#define KB_PAGE_IS_PRESENT_OR_SWAPPED (1u << 3 | 1u << 4)
+
+/* The kernel walks the page tables, so that terabytes of nothing (a sanitizer's shadow) cost nothing. */
+static bool fill_by_scan(struct kb_page_runs *r, kb_addr end)
+{
+	struct pm_scan arg = { .size = sizeof arg, .start = r->next, .end = end, .vec = (uintptr_t)r->v,
+		               .vec_len = KB_ARRAY_LEN(r->v), .category_anyof_mask = KB_PAGE_IS_PRESENT_OR_SWAPPED,
+		               .return_mask = KB_PAGE_IS_PRESENT_OR_SWAPPED };
+	int n = ioctl(r->fd, KB_PAGEMAP_SCAN, &arg);
+	if (n < 0 || arg.walk_end <= r->next)
+		return false;
+	r->n = (size_t)n;
+	r->next = arg.walk_end;
+	return true;
+}
+
+static bool fill_by_words(struct kb_page_runs *r, kb_addr end)
+{
+	uint64_t words[2 * KB_ARRAY_LEN(r->v)]; /* every second page a run of its own at worst */
+	size_t pages = (size_t)((end - r->next) / KB_PAGE);
+	pages = pages < KB_ARRAY_LEN(words) ? pages : KB_ARRAY_LEN(words);
+	if (!kb_pagemap_read(r->fd, r->next, words, pages))
+		return false;
+	for (size_t i = 0; i < pages; i++) {
+		kb_addr page = r->next + i * KB_PAGE;
+		if (!(words[i] & KB_PRESENT_OR_SWAPPED))
+			continue;
+		if (r->n && r->v[r->n - 1].end == page)
+			r->v[r->n - 1].end += KB_PAGE;
+		else
+			r->v[r->n++] = (struct kb_page_run){ .start = page, .end = page + KB_PAGE };
+	}
+	r->next += pages * KB_PAGE;
+	return true;
+}
+
+bool kb_page_runs_next(struct kb_page_runs *r, kb_addr a, kb_addr end, kb_range *ret)
+{
+	for (;;) {
+		for (; r->i < r->n; r->i++)
+			if (r->v[r->i].end > a) {
+				*ret = (kb_range){ r->v[r->i].start, r->v[r->i].end - r->v[r->i].start };
+				return true;
+			}
+		if (r->next >= end)
+			return false;
+		r->i = r->n = 0;
+		if (r->fd >= 0 && !r->no_scan && fill_by_scan(r, end))
+			continue;
+		r->no_scan = true;
+		if (r->fd >= 0 && fill_by_words(r, end))
+			continue;
+		r->v[r->n++] = (struct kb_page_run){ .start = r->next, .end = end };
+		r->next = end;
+	}
 }
 
 kb_error *kb_target_resident_bits(const kb_target *t, kb_addr a, size_t n, uint8_t *bits)

@@ -17,7 +17,6 @@
 #define KB_CHUNK_PAGES (KB_CHUNK / KB_PAGE)
 #define KB_BIG_HOLE (64u << 20)     /* a hole from this size on is left out of the file, not only of the disk */
 #define KB_MAX_SEGMENTS 4000000u
-#define KB_PRESENT_OR_SWAPPED (3ull << 62) /* Documentation/admin-guide/mm/pagemap.rst */
 
 struct out_seg {
 	kb_addr start, end;
@@ -238,26 +237,33 @@ static void mark_pages(const struct writer *w, kb_addr a, size_t pages, uint64_t
 	}
 }
 
+/* The first pages from a on that have to be read: resident, or captured. */
+static bool next_used(const struct writer *w, struct kb_page_runs *runs, kb_addr a, kb_addr end, kb_range *ret)
+{
+	const struct kb_overlay *o = &w->t->overlay;
+	size_t i = kb_overlay_find(o, a);
+	bool captured = i < o->n && o->pieces[i].start < end, resident = kb_page_runs_next(runs, a, end, ret);
+	if (captured && (!resident || o->pieces[i].start < ret->a)) {
+		ret->a = KB_PAGE_DOWN(o->pieces[i].start);
+		ret->n = KB_PAGE_UP(o->pieces[i].end) - ret->a;
+	}
+	return captured || resident;
+}
+
 /* A large anonymous mapping is cut at its large holes: a race detector's or an arena's reservation may be terabytes. */
 static kb_error *add_with_holes(struct writer *w, const kb_mapping *m)
 {
-	uint64_t words[2048];
+	struct kb_page_runs runs = { .fd = w->pagemap, .next = m->start };
 	kb_addr start = m->start, used_end = m->start; /* of the part being collected */
-	for (kb_addr a = m->start; a < m->end; a += sizeof words / 8 * KB_PAGE) {
-		size_t pages = (size_t)((m->end - a) / KB_PAGE);
-		pages = pages < KB_ARRAY_LEN(words) ? pages : KB_ARRAY_LEN(words);
-		mark_pages(w, a, pages, words);
-		for (size_t i = 0; i < pages; i++) {
-			kb_addr page = a + i * KB_PAGE;
-			if (!(words[i] & KB_PRESENT_OR_SWAPPED))
-				continue;
-			if (page - used_end >= KB_BIG_HOLE) {
-				KB_TRY(add_seg(w, m, start, used_end, true));
-				KB_TRY(add_seg(w, m, used_end, page, false));
-				start = page;
-			}
-			used_end = page + KB_PAGE;
+	kb_range used;
+	while (used_end < m->end && next_used(w, &runs, used_end, m->end, &used)) {
+		kb_addr end = used.a + used.n < m->end ? used.a + used.n : m->end;
+		if (used.a > used_end && used.a - used_end >= KB_BIG_HOLE) {
+			KB_TRY(add_seg(w, m, start, used_end, true));
+			KB_TRY(add_seg(w, m, used_end, used.a, false));
+			start = used.a;
 		}
+		used_end = end;
 	}
 	if (m->end - used_end < KB_BIG_HOLE)
 		return add_seg(w, m, start, m->end, true);
