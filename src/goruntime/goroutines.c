@@ -137,6 +137,7 @@ static kb_error *fill_all(struct loading *l)
 	kb_go *go = l->go;
 	struct kb_stacks *s = go->stacks;
 	size_t all = s->n + s->nnew;
+	KB_TRY(kb_gs_after_stop(go));
 	go->goroutines = calloc(all + 1, sizeof *go->goroutines);
 	s->gx = calloc(all + 1, sizeof *s->gx);
 	if (!go->goroutines || !s->gx)
@@ -162,8 +163,9 @@ static kb_error *fill_all(struct loading *l)
 static void drop_copies(struct kb_stacks *s)
 {
 	free(s->before), free(s->now), free(s->new_bytes), free(s->granges), free(s->ranges);
-	free(s->off), free(s->by_addr), free(s->sranges), free(s->m_of), free(s->gs), free(s->new_gs), free(s->mask);
-	s->before = s->now = s->new_bytes = NULL;
+	free(s->off), free(s->by_addr), free(s->sranges), free(s->m_of), free(s->gs), free(s->new_gs), free(s->mask),
+		free(s->scratch);
+	s->before = s->now = s->new_bytes = s->scratch = NULL;
 	s->granges = s->ranges = s->sranges = NULL;
 	s->off = s->mask = s->gs = s->new_gs = NULL;
 	s->by_addr = s->m_of = NULL;

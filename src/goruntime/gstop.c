@@ -6,7 +6,7 @@
 #include <stdlib.h>
 
 #define JOIN_GAP 1024u            /* bytes between two g structs that are cheaper to read than to skip */
-#define RANGE_MAX ((uint64_t)1 << 20)
+#define RANGE_MAX 65536u           /* a range is compared while it is in the cache */
 
 /* ---- allgs -------------------------------------------------------------------------------------------------------------- */
 
@@ -64,15 +64,6 @@ static bool lay_out(struct kb_stacks *s)
 	return true;
 }
 
-static void read_gs(const kb_go *go, uint8_t *to)
-{
-	const struct kb_stacks *s = go->stacks;
-	for (size_t i = 0; i < s->ngranges; i++) {
-		kb_target_read_holes(go->target, s->granges[i].a, to, (size_t)s->granges[i].n);
-		to += s->granges[i].n;
-	}
-}
-
 /* ---- what tells that a goroutine ran ---------------------------------------------------------------------------------------- */
 
 static void mask_bytes(struct kb_stacks *s, uint32_t off, uint32_t n)
@@ -81,14 +72,14 @@ static void mask_bytes(struct kb_stacks *s, uint32_t off, uint32_t n)
 		((uint8_t *)s->mask)[i] = 0;
 }
 
-/* The words from g.stack up to g.gopc, less what others write while it waits: preemption requests, the collector's marks. Among the rest
+/* The words from g.stack up to g.trackingStamp, less what others write while it waits: preemption requests, the collector's marks. Among the rest
  * is trackingSeq, which counts every time it stops running (runtime/proc.go, casgstatus, 1.19 … 1.27): a goroutine that
  * ran and waits again at the same place is told by it. */
 static bool make_mask(kb_go *go)
 {
 	struct kb_stacks *s = go->stacks;
 	const kb_layout *l = &go->layout;
-	s->nmask = kb_off(l, KB_F_g_gopc) / 8;
+	s->nmask = kb_off(l, kb_has(l, KB_F_g_trackingStamp) ? KB_F_g_trackingStamp : KB_F_g_runnableTime) / 8;
 	if (s->nmask > s->gsize / 8)
 		s->nmask = s->gsize / 8;
 	s->mask = malloc(s->nmask * 8 + 8);
@@ -105,12 +96,17 @@ static bool make_mask(kb_go *go)
 	return true;
 }
 
-static bool ran(const struct kb_stacks *s, size_t i)
+static void keep_hot(struct kb_stacks *s, size_t i, const uint8_t *g)
 {
-	const uint8_t *a = s->before + s->off[i], *b = s->now + s->off[i];
+	memcpy(s->before + i * s->nmask * 8, g, s->nmask * 8);
+}
+
+static bool ran(const struct kb_stacks *s, size_t i, const uint8_t *g)
+{
+	const uint8_t *before = s->before + i * s->nmask * 8;
 	uint64_t differ = 0;
 	for (size_t k = 0; k < s->nmask; k++)
-		differ |= (kb_load64(a + 8 * k) ^ kb_load64(b + 8 * k)) & s->mask[k];
+		differ |= (kb_load64(before + 8 * k) ^ kb_load64(g + 8 * k)) & s->mask[k];
 	return differ != 0;
 }
 
@@ -157,25 +153,37 @@ static bool allocate(struct kb_stacks *s, size_t n)
 /* Touched now, so that the stop has no page faults. */
 static void prefault(struct kb_stacks *s)
 {
-	memset(s->now, 1, s->nbytes);
 	memset(s->ranges, 1, s->ranges_cap * sizeof *s->ranges);
 	memset(s->new_bytes, 0, s->new_cap * s->gsize);
 	memset(s->m_of, 0xff, (s->n + s->new_cap) * sizeof *s->m_of);
 }
 
-static kb_error *preread_stacks(kb_go *go)
+/* Calls fn for every known g, in the order of the addresses, with its bytes: captured ones once there are. */
+typedef void (*g_fn)(kb_go *go, size_t i, kb_bytes g);
+static void each_g(kb_go *go, g_fn fn)
 {
 	struct kb_stacks *s = go->stacks;
-	s->nranges = 0;
-	for (size_t i = 0; i < s->n; i++) {
-		kb_bytes g = { s->before + s->off[i], s->gsize };
-		if (status_of(go, g) == KB_G_RUNNING)
-			continue;
-		s->sranges[i] = stack_range(go, g, KB_NO_ID);
-		if (s->sranges[i].n)
-			s->ranges[s->nranges++] = s->sranges[i];
+	uint64_t start = 0;
+	size_t k = 0;
+	for (size_t r = 0; r < s->ngranges; r++) {
+		kb_target_read_holes(go->target, s->granges[r].a, s->scratch, (size_t)s->granges[r].n);
+		for (; k < s->n && s->off[s->by_addr[k]] < start + s->granges[r].n; k++) {
+			uint32_t i = s->by_addr[k];
+			fn(go, i, (kb_bytes){ s->scratch + (s->off[i] - start), s->gsize });
+		}
+		start += s->granges[r].n;
 	}
-	return kb_target_capture_many(go->target, s->ranges, s->nranges);
+}
+
+static void preread_g(kb_go *go, size_t i, kb_bytes g)
+{
+	struct kb_stacks *s = go->stacks;
+	keep_hot(s, i, g.p);
+	if (status_of(go, g) == KB_G_RUNNING)
+		return;
+	s->sranges[i] = stack_range(go, g, KB_NO_ID);
+	if (s->sranges[i].n)
+		s->ranges[s->nranges++] = s->sranges[i];
 }
 
 kb_error *kb_goroutines_preread(kb_go *go)
@@ -193,15 +201,15 @@ kb_error *kb_goroutines_preread(kb_go *go)
 	KB_TRY(kb_error_context(kb_target_read(go->target, array, s->gs, (size_t)n * 8), "cannot read the list of goroutines"));
 	if (!lay_out(s) || !make_mask(go))
 		return kb_error_nomem();
-	s->before = malloc(s->nbytes + 1);
-	s->now = malloc(s->nbytes + 1);
-	if (!s->before || !s->now)
+	s->before = malloc(s->n * s->nmask * 8 + 8);
+	s->scratch = calloc(1, RANGE_MAX + 2 * (size_t)s->gsize);
+	if (!s->before || !s->scratch)
 		return kb_error_nomem();
 	prefault(s);
 	KB_TRY(kb_target_capture_many(go->target, s->granges, s->ngranges));
-	read_gs(go, s->before);
-	KB_TRY(kb_ms_preread(go));
-	return preread_stacks(go);
+	each_g(go, preread_g);
+	KB_TRY(kb_target_capture_many(go->target, s->ranges, s->nranges));
+	return kb_ms_preread(go);
 }
 
 /* ---- in the stop ---------------------------------------------------------------------------------------------------------------- */
@@ -249,29 +257,40 @@ static void add_moved(struct kb_stacks *s, kb_range old, kb_range now)
 	add_range(s, now);
 }
 
-static void find_moved(kb_go *go)
+static void compare_g(kb_go *go, size_t i, kb_bytes g)
 {
 	struct kb_stacks *s = go->stacks;
-	s->nranges = 0;
-	for (size_t i = 0; i < s->n; i++) {
-		kb_bytes g = kb_g_bytes(s, i);
-		if (!ran(s, i) && s->m_of[i] == KB_NO_ID && (s->sranges[i].n || !has_stack(status_of(go, g))))
-			continue;
-		add_moved(s, s->sranges[i], stack_range(go, g, s->m_of[i]));
-	}
-	for (size_t i = s->n; i < s->n + s->nnew; i++)
-		add_range(s, stack_range(go, kb_g_bytes(s, i), s->m_of[i]));
-	for (size_t i = 0; i < s->nms; i++)
-		add_range(s, s->ms[i].system_stack);
+	if (!ran(s, i, g.p) && s->m_of[i] == KB_NO_ID && (s->sranges[i].n || !has_stack(status_of(go, g))))
+		return;
+	add_moved(s, s->sranges[i], stack_range(go, g, s->m_of[i]));
 }
 
 kb_error *kb_goroutines_in_stop(kb_go *go)
 {
 	struct kb_stacks *s = go->stacks;
 	KB_TRY(kb_target_capture_many(go->target, s->granges, s->ngranges));
-	read_gs(go, s->now);
 	KB_TRY(read_new(go));
 	KB_TRY(kb_ms_in_stop(go));
-	find_moved(go);
+	s->nranges = 0;
+	each_g(go, compare_g);
+	for (size_t i = s->n; i < s->n + s->nnew; i++)
+		add_range(s, stack_range(go, kb_g_bytes(s, i), s->m_of[i]));
+	for (size_t i = 0; i < s->nms; i++)
+		add_range(s, s->ms[i].system_stack);
 	return kb_target_capture_many(go->target, s->ranges, s->nranges);
+}
+
+static void keep_g(kb_go *go, size_t i, kb_bytes g)
+{
+	memcpy(go->stacks->now + go->stacks->off[i], g.p, g.n);
+}
+
+kb_error *kb_gs_after_stop(kb_go *go)
+{
+	struct kb_stacks *s = go->stacks;
+	s->now = malloc(s->nbytes + 1);
+	if (!s->now)
+		return kb_error_nomem();
+	each_g(go, keep_g);
+	return NULL;
 }

@@ -84,13 +84,15 @@ struct kb_stacks {
 	/* from the pre-read */
 	size_t n;                /* goroutines known, in the order of allgs */
 	kb_addr *gs;             /* [n] */
-	uint64_t *off;           /* [n] where the bytes of a g lie in before and now */
+	uint64_t *off;           /* [n] where the bytes of a g lie in now, and in the ranges one after the other */
 	uint32_t *by_addr;       /* [n] indexes sorted by address */
 	uint32_t gsize;          /* bytes of a g */
 	kb_range *granges;       /* the g structs, neighbours in one */
 	size_t ngranges;
-	uint8_t *before, *now;   /* the g structs in the pre-read and in the stop */
-	uint64_t nbytes;
+	uint64_t nbytes;         /* of all granges */
+	uint8_t *before;         /* [n * nmask * 8] from the pre-read: the words that tell whether it ran */
+	uint8_t *now;            /* [nbytes] the g structs as they were in the stop; after it */
+	uint8_t *scratch;        /* room for the longest range */
 	kb_range *sranges;       /* [n] stack ranges of the pre-read, n 0 = none */
 	uint64_t *mask;          /* [nmask] words of a g that change when it runs */
 	size_t nmask;
@@ -115,6 +117,8 @@ static inline kb_bytes kb_g_bytes(const struct kb_stacks *s, size_t i)
 	const uint8_t *p = i < s->n ? s->now + s->off[i] : s->new_bytes + (i - s->n) * s->gsize;
 	return (kb_bytes){ p, s->gsize };
 }
+/* gstop.c. After the stop: now. */
+kb_error *kb_gs_after_stop(kb_go *go) KB_MUST_CHECK;
 struct kb_start kb_start_of(const kb_go *go, kb_bytes g, uint32_t m);
 /* threads.c. In the stop: the ms as they are now, matched with the threads' registers. */
 kb_error *kb_ms_preread(kb_go *go) KB_MUST_CHECK;

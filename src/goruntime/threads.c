@@ -62,6 +62,22 @@ static kb_error *walk_ms(kb_go *go)
 	return NULL;
 }
 
+/* The ms, and the g structs they own, in one call: reads after it need no system call. */
+static kb_error *capture_ms(kb_go *go)
+{
+	struct kb_stacks *s = go->stacks;
+	s->nranges = 0;
+	for (size_t i = 0; i < s->nms && s->nranges + 3 <= s->ranges_cap; i++) {
+		const struct kb_mrec *m = &s->ms[i];
+		s->ranges[s->nranges++] = (kb_range){ m->m, kb_sizeof(&go->layout, KB_S_m) };
+		if (m->g0)
+			s->ranges[s->nranges++] = (kb_range){ m->g0, s->gsize };
+		if (m->gsignal)
+			s->ranges[s->nranges++] = (kb_range){ m->gsignal, s->gsize };
+	}
+	return kb_target_capture_many(go->target, s->ranges, s->nranges);
+}
+
 kb_error *kb_ms_preread(kb_go *go)
 {
 	struct kb_stacks *s = go->stacks;
@@ -71,6 +87,7 @@ kb_error *kb_ms_preread(kb_go *go)
 	if (!go->vars.allm)
 		kb_go_gap(go, "the list of threads (runtime.allm) was not found: running goroutines are looked at word by word");
 	KB_TRY(walk_ms(go));
+	KB_TRY(capture_ms(go)); /* equal captures in the stop cost less than new ones */
 	/* some more may start before the stop */
 	return kb_grow(&s->ms, &s->ms_cap, s->nms + 64, sizeof *s->ms, KB_MAX_MS + 64) ? NULL : kb_error_nomem();
 }
@@ -166,17 +183,7 @@ kb_error *kb_ms_in_stop(kb_go *go)
 {
 	struct kb_stacks *s = go->stacks;
 	size_t nthreads, hint = 0;
-	/* one call for all that is known to be needed; new ms cost three reads each */
-	s->nranges = 0;
-	for (size_t i = 0; i < s->nms && s->nranges + 3 <= s->ranges_cap; i++) {
-		const struct kb_mrec *m = &s->ms[i];
-		s->ranges[s->nranges++] = (kb_range){ m->m, kb_sizeof(&go->layout, KB_S_m) };
-		if (m->g0)
-			s->ranges[s->nranges++] = (kb_range){ m->g0, s->gsize };
-		if (m->gsignal)
-			s->ranges[s->nranges++] = (kb_range){ m->gsignal, s->gsize };
-	}
-	KB_TRY(kb_target_capture_many(go->target, s->ranges, s->nranges));
+	KB_TRY(capture_ms(go));
 	KB_TRY(walk_ms(go));
 	const kb_thread *threads = kb_target_threads(go->target, &nthreads);
 	for (size_t i = 0; i < nthreads && s->nms; i++) {
