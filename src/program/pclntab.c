@@ -193,7 +193,8 @@ bool kb_func_find(const kb_pclntab *t, uint64_t pc, kb_func *ret)
 		else
 			high = mid;
 	}
-	return kb_func_at(t, low, ret);
+	/* Sections of text that overlap in a damaged table could lead to a function elsewhere. */
+	return kb_func_at(t, low, ret) && pc >= ret->entry && pc < ret->end;
 }
 
 void kb_func_each(const kb_pclntab *t, kb_func_fn fn, void *ctx)

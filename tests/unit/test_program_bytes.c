@@ -568,6 +568,28 @@ static void test_text_sections(void **state)
 	free_table(&t);
 }
 
+/* Damaged: both sections claim the same addresses. What is found holds the pc all the same. */
+static void test_overlapping_sections(void **state)
+{
+	static const uint64_t sections[][3] = { { 0, 0x100, TEXT }, { 0, 0x100, TEXT + 0x38 } };
+	struct table t;
+	size_t found = 0;
+	kb_func f;
+
+	(void)state;
+	make_table(&t, false);
+	t.tab.textsect = sections;
+	t.tab.ntextsect = 2;
+	for (uint64_t pc = TEXT; pc < TEXT + 0x138; pc++) {
+		if (!kb_func_find(&t.tab, pc, &f))
+			continue;
+		assert_true(pc >= f.entry && pc < f.end);
+		found++;
+	}
+	assert_true(found >= 0x38 && found < 0x138);
+	free_table(&t);
+}
+
 static void test_header(void **state)
 {
 	static const uint64_t words[] = { 3, 2, TEXT, 72, 80, 96, 112, 120 };
@@ -648,6 +670,7 @@ int main(void)
 		cmocka_unit_test(test_damaged_records),
 		cmocka_unit_test(test_cut_table),
 		cmocka_unit_test(test_text_sections),
+		cmocka_unit_test(test_overlapping_sections),
 		cmocka_unit_test(test_code_refs),
 	};
 
