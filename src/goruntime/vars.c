@@ -300,7 +300,9 @@ static kb_error *load(struct vars *v)
 	tidy(v);
 	if (v->go->program)
 		KB_TRY(add_dwarf(v, &types));
-	return complete(v, types);
+	KB_TRY(complete(v, types));
+	v->n = kb_vars_name_statics(v->go, v->items, v->n);
+	return NULL;
 }
 
 kb_error *kb_gvars_load(kb_go *go)

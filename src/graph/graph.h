@@ -41,11 +41,12 @@ typedef struct kb_path_node {
 	uint64_t sub_bytes, sub_objects; /* with everything below */
 } kb_path_node;
 
-/* A unit of retention: a holder, or an object that several holders of a class reach, with everything only it leads to. If it went, so
- * would bytes (depth-1 nodes of the dominator tree). */
+/* A unit of retention: a holder with everything that only it leads to, or the objects with one path that several holders of the class lead
+ * to, with everything only those lead to. If it went, so would bytes (depth-1 nodes of the dominator tree, those with one path together). */
 typedef struct kb_unit {
-	uint32_t holder, node;
-	uint32_t object;         /* KB_NO_ID: the holder itself; else the shared object's id */
+	uint32_t holder, node;   /* node: the holder's, or the path of the shared objects */
+	uint32_t object;         /* KB_NO_ID: the holder itself; else one of the shared objects */
+	uint64_t members;        /* how many shared objects; 1 for a holder */
 	uint64_t bytes, objects;
 } kb_unit;
 
@@ -74,17 +75,17 @@ const kb_path_node *kb_graph_paths(const kb_graph *g, size_t *ret_n);
 uint32_t kb_graph_path_of(const kb_graph *g, uint32_t id);
 /* Units with at least min_bytes, largest first. *ret malloc'ed. */
 kb_error *kb_graph_units(const kb_graph *g, uint64_t min_bytes, kb_unit **ret, size_t *ret_n) KB_MUST_CHECK;
-/* The unit an object belongs to: *ret_holder and *ret_object as in kb_unit; false when not reached or unresolved. */
-bool kb_graph_unit_of(const kb_graph *g, uint32_t id, uint32_t *ret_holder, uint32_t *ret_object);
-/* Bytes and objects of each path node inside the units asked for: fills sums[u*npaths_stride…]? see kb_graph_unit_paths. */
-typedef struct kb_unit_path {
-	uint32_t unit, node;     /* index in the units given; path node */
+/* The unit an object belongs to, by its node and the holder of that: false when it is not reached. */
+bool kb_graph_unit_of(const kb_graph *g, uint32_t id, uint32_t *ret_holder, uint32_t *ret_node);
+/* What lies where inside a holder: its own unit, and the shared units whose first path is through it. */
+typedef struct kb_holder_path {
+	uint32_t at, node;       /* index in the holders given; path node */
 	uint64_t bytes, objects; /* self */
-	uint64_t sub_bytes, sub_objects; /* with the nodes below it, inside the unit */
-	uint32_t example;        /* an object with this path in this unit */
-} kb_unit_path;
-/* Sorted by unit, then node. *ret malloc'ed. One pass over the heap's ids, whatever the number of units. */
-kb_error *kb_graph_unit_paths(const kb_graph *g, const kb_unit *units, size_t nunits, kb_unit_path **ret, size_t *ret_n) KB_MUST_CHECK;
+	uint64_t sub_bytes, sub_objects; /* with the nodes below it */
+	uint32_t example;        /* an object with this path; KB_NO_ID when there are only objects below */
+} kb_holder_path;
+/* Sorted by at, then node. *ret malloc'ed. One pass over the heap's ids, whatever the number of holders. */
+kb_error *kb_graph_holder_paths(const kb_graph *g, const uint32_t *holders, size_t n, kb_holder_path **ret, size_t *ret_n) KB_MUST_CHECK;
 
 /* Calls fn for every reached object, in id order, on one thread. */
 typedef void (*kb_object_fn)(void *ctx, uint32_t id, const kb_span *span, uint32_t node);

@@ -3,19 +3,16 @@
 
 #include <stdlib.h>
 
-bool kb_graph_unit_of(const kb_graph *g, uint32_t id, uint32_t *ret_holder, uint32_t *ret_object)
+bool kb_graph_unit_of(const kb_graph *g, uint32_t id, uint32_t *ret_holder, uint32_t *ret_node)
 {
 	uint32_t node = g->path[id];
 	if (!node)
 		return false;
+	bool shared = bit_get(g->shared, id) && g->owner[id];
+	if (shared)
+		node = g->path[g->owner[id] - 1];
 	*ret_holder = g->nodes[node].holder;
-	*ret_object = KB_NO_ID;
-	if (!bit_get(g->shared, id))
-		return true;
-	if (!g->owner[id])
-		return false;
-	*ret_object = g->owner[id] - 1;
-	*ret_holder = g->nodes[g->path[*ret_object]].holder;
+	*ret_node = shared ? node : g->holders[*ret_holder].node;
 	return true;
 }
 
@@ -28,7 +25,7 @@ void kb_graph_each_object(const kb_graph *g, kb_object_fn fn, void *ctx)
 				fn(ctx, id, &h->spans[i], g->path[id]);
 }
 
-/* Bytes behind each entry: entry id → index in list. */
+/* Bytes behind the entries of each path: path node → index in units. */
 struct entry_sums {
 	const kb_graph *g;
 	kb_map index;
@@ -41,19 +38,19 @@ static void on_shared(void *ctx, uint32_t id, const kb_span *span, uint32_t node
 {
 	struct entry_sums *s = ctx;
 	uint64_t at;
-	(void)node;
 	if (!bit_get(s->g->shared, id) || !s->g->owner[id])
 		return;
 	uint32_t entry = s->g->owner[id] - 1;
-	if (!kb_map_get(&s->index, entry, &at)) {
+	node = s->g->path[entry];
+	if (!kb_map_get(&s->index, node, &at)) {
 		at = s->n;
-		if (!KB_ROOM(s->units, s->n, s->cap, SIZE_MAX) || !kb_map_put(&s->index, entry, at)) {
+		if (!KB_ROOM(s->units, s->n, s->cap, SIZE_MAX) || !kb_map_put(&s->index, node, at)) {
 			s->failed = true;
 			return;
 		}
-		uint32_t path = s->g->path[entry];
-		s->units[s->n++] = (kb_unit){ .holder = s->g->nodes[path].holder, .node = path, .object = entry };
+		s->units[s->n++] = (kb_unit){ .holder = s->g->nodes[node].holder, .node = node, .object = entry };
 	}
+	s->units[at].members += entry == id;
 	s->units[at].bytes += span->elem_size;
 	s->units[at].objects++;
 }
@@ -75,8 +72,8 @@ kb_error *kb_graph_units(const kb_graph *g, uint64_t min_bytes, kb_unit **ret, s
 		if (!KB_ROOM(s.units, s.n, s.cap, SIZE_MAX))
 			s.failed = true;
 		else
-			s.units[s.n++] = (kb_unit){ .holder = i, .node = h->node, .object = KB_NO_ID, .bytes = h->retained_bytes,
-						    .objects = h->retained_objects };
+			s.units[s.n++] = (kb_unit){ .holder = i, .node = h->node, .object = KB_NO_ID, .members = 1,
+						    .bytes = h->retained_bytes, .objects = h->retained_objects };
 	}
 	kb_map_free(&s.index);
 	if (s.failed) {
@@ -96,90 +93,85 @@ kb_error *kb_graph_units(const kb_graph *g, uint64_t min_bytes, kb_unit **ret, s
 
 struct path_sums {
 	const kb_graph *g;
-	kb_map unit_of_holder, unit_of_object, index; /* index: unit << 32 | node → entry */
-	kb_unit_path *items;
+	kb_map wanted, index; /* holder → position in the question; position << 32 | node → item */
+	kb_holder_path *items;
 	size_t n, cap;
 	bool failed;
 };
 
-static kb_unit_path *sums_for(struct path_sums *s, uint64_t unit, uint32_t node, uint32_t example)
+static kb_holder_path *sums_for(struct path_sums *s, uint64_t at, uint32_t node)
 {
-	uint64_t at;
-	if (kb_map_get(&s->index, unit << 32 | node, &at))
-		return &s->items[at];
-	if (!KB_ROOM(s->items, s->n, s->cap, SIZE_MAX) || !kb_map_put(&s->index, unit << 32 | node, s->n)) {
+	uint64_t i;
+	if (kb_map_get(&s->index, at << 32 | node, &i))
+		return &s->items[i];
+	if (!KB_ROOM(s->items, s->n, s->cap, SIZE_MAX) || !kb_map_put(&s->index, at << 32 | node, s->n)) {
 		s->failed = true;
 		return NULL;
 	}
-	s->items[s->n] = (kb_unit_path){ .unit = (uint32_t)unit, .node = node, .example = example };
+	s->items[s->n] = (kb_holder_path){ .at = (uint32_t)at, .node = node, .example = KB_NO_ID };
 	return &s->items[s->n++];
 }
 
-static void on_unit_object(void *ctx, uint32_t id, const kb_span *span, uint32_t node)
+static void on_held_object(void *ctx, uint32_t id, const kb_span *span, uint32_t node)
 {
 	struct path_sums *s = ctx;
-	uint64_t unit;
-	const kb_graph *g = s->g;
-	bool found = !bit_get(g->shared, id) ? kb_map_get(&s->unit_of_holder, g->nodes[node].holder, &unit) :
-		     g->owner[id] ? kb_map_get(&s->unit_of_object, g->owner[id] - 1, &unit) : false;
-	if (!found || s->failed)
+	uint64_t at;
+	uint32_t holder, unit;
+	if (s->failed || !kb_graph_unit_of(s->g, id, &holder, &unit) || !kb_map_get(&s->wanted, holder, &at))
 		return;
-	kb_unit_path *u = sums_for(s, unit, node, id);
-	if (u) {
-		u->bytes += span->elem_size;
-		u->objects++;
-	}
+	/* Inside a shared object's part the first path may be another holder's; it counts where the unit stands. */
+	if (s->g->nodes[node].holder != holder)
+		node = unit;
+	kb_holder_path *p = sums_for(s, at, node);
+	if (!p)
+		return;
+	if (p->example == KB_NO_ID)
+		p->example = id;
+	p->bytes += span->elem_size;
+	p->objects++;
 }
 
-static int by_unit_node(const void *a, const void *b)
+static int by_place(const void *a, const void *b)
 {
-	const kb_unit_path *x = a, *y = b;
-	if (x->unit != y->unit)
-		return x->unit < y->unit ? -1 : 1;
+	const kb_holder_path *x = a, *y = b;
+	if (x->at != y->at)
+		return x->at < y->at ? -1 : 1;
 	return x->node < y->node ? -1 : x->node > y->node;
 }
 
-/* Adds every node's sums to all nodes above it, up to the unit's own. */
-static void add_above(struct path_sums *s, const kb_unit *units)
+/* Adds every node's sums to all nodes above it, up to the holder's own. */
+static void add_above(struct path_sums *s)
 {
 	size_t n = s->n;
 	for (size_t i = 0; i < n && !s->failed; i++) {
-		kb_unit_path item = s->items[i];
-		uint32_t node = item.node, top = units[item.unit].node;
-		for (;;) {
-			kb_unit_path *u = sums_for(s, item.unit, node, KB_NO_ID);
-			if (!u)
+		kb_holder_path item = s->items[i];
+		for (uint32_t node = item.node; node; node = s->g->nodes[node].parent) {
+			kb_holder_path *p = sums_for(s, item.at, node);
+			if (!p)
 				return;
-			u->sub_bytes += item.bytes;
-			u->sub_objects += item.objects;
-			if (node == top || !s->g->nodes[node].parent)
-				break;
-			node = s->g->nodes[node].parent;
+			p->sub_bytes += item.bytes;
+			p->sub_objects += item.objects;
 		}
 	}
 }
 
-kb_error *kb_graph_unit_paths(const kb_graph *g, const kb_unit *units, size_t nunits, kb_unit_path **ret, size_t *ret_n)
+kb_error *kb_graph_holder_paths(const kb_graph *g, const uint32_t *holders, size_t n, kb_holder_path **ret, size_t *ret_n)
 {
 	struct path_sums s = { .g = g };
-	for (size_t i = 0; i < nunits && !s.failed; i++) {
-		bool ok = units[i].object == KB_NO_ID ? kb_map_put(&s.unit_of_holder, units[i].holder, i) :
-							kb_map_put(&s.unit_of_object, units[i].object, i);
-		s.failed = !ok;
-	}
+	for (size_t i = 0; i < n && !s.failed; i++)
+		s.failed = !kb_map_put(&s.wanted, holders[i], i);
+	if (!s.failed && n)
+		kb_graph_each_object(g, on_held_object, &s);
 	if (!s.failed)
-		kb_graph_each_object(g, on_unit_object, &s);
-	if (!s.failed)
-		add_above(&s, units);
-	kb_map_free(&s.unit_of_holder);
-	kb_map_free(&s.unit_of_object);
+		add_above(&s);
+	kb_map_free(&s.wanted);
 	kb_map_free(&s.index);
 	if (s.failed) {
 		free(s.items);
 		return kb_error_nomem();
 	}
 	if (s.n)
-		qsort(s.items, s.n, sizeof(*s.items), by_unit_node);
+		qsort(s.items, s.n, sizeof(*s.items), by_place);
 	*ret = s.items;
 	*ret_n = s.n;
 	return NULL;

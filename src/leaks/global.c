@@ -3,22 +3,31 @@
 
 #include <stdlib.h>
 
-enum { MAX_UNITS = 16, MAX_FILL_STEPS = 4, MAX_SITES = 3 };
+enum { MAX_HOLDERS = 16, MAX_FILL_STEPS = 4, MAX_SITES = 3 };
 static const double same_place = 0.6; /* the way down goes on while one child has this share */
 static const double worth_showing = 0.3;
 
-/* One unit while it is looked into. */
+/* What a variable holds: alone, and together with other variables (counted with the one that leads there first). */
+struct claim {
+	uint32_t holder;
+	uint64_t bytes, objects, shared_bytes, shared_objects;
+	uint32_t shared_example; /* an object that others hold as well, of the largest such group */
+	uint64_t example_bytes;
+};
+
+/* One claim while it is looked into. */
 struct look {
 	const kb_facts *f;
 	kb_findings *out;
-	const kb_unit *unit;
-	const kb_unit_path *paths; /* of this unit, sorted by node */
+	const struct claim *claim;
+	uint32_t top;                /* the holder's path node */
+	const kb_holder_path *paths; /* of this holder, sorted by node */
 	size_t npaths;
 	const kb_path_node *nodes;
 	kb_shapes *shapes;
 };
 
-static const kb_unit_path *path_at(const struct look *l, uint32_t node)
+static const kb_holder_path *path_at(const struct look *l, uint32_t node)
 {
 	size_t lo = 0, hi = l->npaths;
 	while (lo < hi) {
@@ -31,9 +40,9 @@ static const kb_unit_path *path_at(const struct look *l, uint32_t node)
 	return lo < l->npaths && l->paths[lo].node == node ? &l->paths[lo] : NULL;
 }
 
-static const kb_unit_path *heaviest_child(const struct look *l, uint32_t node)
+static const kb_holder_path *heaviest_child(const struct look *l, uint32_t node)
 {
-	const kb_unit_path *best = NULL;
+	const kb_holder_path *best = NULL;
 	for (size_t i = 0; i < l->npaths; i++)
 		if (l->nodes[l->paths[i].node].parent == node && l->paths[i].node != node && (!best || l->paths[i].sub_bytes > best->sub_bytes))
 			best = &l->paths[i];
@@ -50,7 +59,7 @@ static bool is_sync_map(const char *type)
 static const kb_var *var_of(const struct look *l)
 {
 	size_t n, nvars;
-	const kb_holder *h = &kb_graph_holders(l->f->graph, &n)[l->unit->holder];
+	const kb_holder *h = &kb_graph_holders(l->f->graph, &n)[l->claim->holder];
 	const kb_var *vars = kb_go_vars(l->f->go, &nvars);
 	return h->owner < nvars ? &vars[h->owner] : NULL;
 }
@@ -62,7 +71,7 @@ static const char *rule_at(const struct look *l, uint32_t node)
 	const kb_var *v = var_of(l);
 	if (l->nodes[node].depth < 2)
 		return v && v->type && is_sync_map(v->type->name) ? "global/map" : NULL;
-	const kb_unit_path *p = path_at(l, node);
+	const kb_holder_path *p = path_at(l, node);
 	switch (s->role) {
 	case KB_ROLE_MAP:
 		return "global/map";
@@ -82,15 +91,15 @@ static const char *rule_at(const struct look *l, uint32_t node)
 	return p && p->objects > 1 ? "global/other" : NULL;
 }
 
-/* From the unit's top down to the place where the memory is: a container, many objects, or a fork. */
+/* From the variable down to the place where the memory is: a container, many objects, or a fork. */
 static uint32_t descend(const struct look *l, const char **ret_rule)
 {
-	uint32_t node = l->unit->node;
+	uint32_t node = l->top;
 	for (;;) {
 		*ret_rule = rule_at(l, node);
 		if (*ret_rule)
 			return node;
-		const kb_unit_path *here = path_at(l, node), *child = heaviest_child(l, node);
+		const kb_holder_path *here = path_at(l, node), *child = heaviest_child(l, node);
 		if (!child || !here || (double)child->sub_bytes < same_place * (double)here->sub_bytes)
 			break;
 		node = child->node;
@@ -111,7 +120,7 @@ static void count_entries(const struct look *l, uint32_t node, kb_container *c)
 {
 	*c = (kb_container){ 0 };
 	const kb_heap *h = kb_go_heap(l->f->go);
-	const kb_unit_path *p = path_at(l, node);
+	const kb_holder_path *p = path_at(l, node);
 	const kb_shape *s = shape_of(l, node);
 	const kb_var *v = var_of(l);
 	kb_addr at = 0;
@@ -147,7 +156,7 @@ static kb_error *steps(const struct look *l, uint32_t node, kb_finding *fd)
 	uint32_t fill = node;
 	uint64_t whole = path_at(l, node) ? path_at(l, node)->sub_bytes : 0;
 	for (unsigned shown = 0; shown < MAX_FILL_STEPS;) {
-		const kb_unit_path *child = heaviest_child(l, fill);
+		const kb_holder_path *child = heaviest_child(l, fill);
 		if (!child || (double)child->sub_bytes < worth_showing * (double)whole)
 			break;
 		fill = child->node;
@@ -168,18 +177,52 @@ static void add_evidence(const struct look *l, kb_finding *fd, const char *text)
 		fd->evidence[fd->nevidence++] = text;
 }
 
+/* Names of other variables that lead to the same objects, at most three. */
+static const char *other_holders(const struct look *l)
+{
+	enum { MAX_FROM = 64, MAX_NAMES = 3 };
+	uint32_t from[MAX_FROM], seen[MAX_NAMES + 1], nseen = 0;
+	size_t n = kb_graph_referrers(l->f->graph, l->claim->shared_example, from, MAX_FROM), nnodes;
+	const kb_path_node *nodes = kb_graph_paths(l->f->graph, &nnodes);
+	kb_str names = { 0 };
+	for (size_t i = 0; i < n && i < MAX_FROM && nseen < MAX_NAMES; i++) {
+		uint32_t node = kb_graph_path_of(l->f->graph, from[i]), k = 0;
+		if (!node || nodes[node].holder == l->claim->holder)
+			continue;
+		while (k < nseen && seen[k] != nodes[node].holder)
+			k++;
+		if (k < nseen)
+			continue;
+		seen[nseen++] = nodes[node].holder;
+		kb_str_printf(&names, "%s%s", nseen > 1 ? ", " : "", kb_step_of_holder(l->f, &l->out->arena, nodes[node].holder).name);
+	}
+	const char *s = names.s ? kb_arena_strndup(&l->out->arena, names.s, names.n) : NULL;
+	kb_str_free(&names);
+	return s;
+}
+
+static void add_shared_evidence(const struct look *l, kb_finding *fd)
+{
+	kb_arena *a = &l->out->arena;
+	const char *others = other_holders(l);
+	add_evidence(l, fd, kb_arena_printf(a, "%s in %s objects; %s of it is also held by %s: it is freed when both let go.",
+					    kb_human_bytes(a, l->claim->bytes), kb_human_count(a, l->claim->objects),
+					    kb_human_bytes(a, l->claim->shared_bytes), others ? others : "another package-level variable"));
+}
+
 static void evidence(const struct look *l, uint32_t node, const kb_container *c, kb_finding *fd)
 {
 	kb_arena *a = &l->out->arena;
-	const kb_unit_path *p = path_at(l, node);
-	add_evidence(l, fd, kb_arena_printf(a, "%s in %s objects would be freed if it were dropped.", kb_human_bytes(a, l->unit->bytes),
-					    kb_human_count(a, l->unit->objects)));
-	if (p && p->sub_bytes < l->unit->bytes)
+	const kb_holder_path *p = path_at(l, node);
+	if (!l->claim->shared_bytes)
+		add_evidence(l, fd, kb_arena_printf(a, "%s in %s objects would be freed if it were dropped.", kb_human_bytes(a, l->claim->bytes),
+						    kb_human_count(a, l->claim->objects)));
+	else
+		add_shared_evidence(l, fd);
+	if (p && p->sub_bytes < l->claim->bytes)
 		add_evidence(l, fd, kb_arena_printf(a, "%s of it lie here.", kb_human_bytes(a, p->sub_bytes)));
 	if (c->capacity && c->count)
 		add_evidence(l, fd, kb_arena_printf(a, "%s entries, room for %s.", kb_human_count(a, c->count), kb_human_count(a, c->capacity)));
-	if (l->unit->object != KB_NO_ID)
-		add_evidence(l, fd, "Several package-level variables lead to it; the path is the shortest.");
 }
 
 static const char *summary_of(const struct look *l, uint32_t node, const kb_container *c, const kb_finding *fd)
@@ -213,15 +256,15 @@ static kb_error *find(const struct look *l)
 	uint32_t node = descend(l, &rule);
 	kb_container c;
 	count_entries(l, node, &c);
-	kb_finding fd = { .rule = kb_rule_find(rule), .confidence = KB_SUSPECT, .bytes = l->unit->bytes,
-			  .count = c.count ? c.count : c.capacity ? c.capacity : l->unit->objects };
+	kb_finding fd = { .rule = kb_rule_find(rule), .confidence = KB_SUSPECT, .bytes = l->claim->bytes,
+			  .count = c.count ? c.count : c.capacity ? c.capacity : l->claim->objects };
 	KB_TRY(steps(l, node, &fd));
 	evidence(l, node, &c, &fd);
 	fd.summary = summary_of(l, node, &c, &fd);
 	kb_place *sites = kb_arena_alloc(&out->arena, MAX_SITES * sizeof(*sites));
 	if (!sites)
 		return kb_error_nomem();
-	fd.nallocated_by = kb_allocated_by(l->f, &out->arena, l->unit, sites, MAX_SITES);
+	fd.nallocated_by = kb_allocated_by(l->f, l->claim->holder, sites, MAX_SITES);
 	fd.allocated_by = sites;
 	kb_finding_stamp(&fd);
 	if (!KB_ROOM(out->items, out->n, out->cap, SIZE_MAX))
@@ -236,26 +279,69 @@ static uint64_t threshold(const kb_facts *f)
 	return f->min_bytes ? f->min_bytes : tenth > least ? tenth : least;
 }
 
-kb_error *kb_leaks_global(const kb_facts *f, kb_findings *out)
+static int larger_claim(const void *a, const void *b)
+{
+	const struct claim *x = a, *y = b;
+	if (x->bytes != y->bytes)
+		return x->bytes < y->bytes ? 1 : -1;
+	return x->holder < y->holder ? -1 : x->holder > y->holder;
+}
+
+/* What each variable claims; those below the threshold are dropped. */
+static kb_error *claims_of(const kb_facts *f, struct claim **ret, size_t *ret_n)
 {
 	kb_unit *units = NULL;
-	kb_unit_path *paths = NULL;
-	size_t n, npaths = 0, kept = 0, nholders, nnodes;
+	size_t n, nholders, kept = 0;
 	const kb_holder *holders = kb_graph_holders(f->graph, &nholders);
-	KB_TRY(kb_graph_units(f->graph, threshold(f), &units, &n));
-	for (size_t i = 0; i < n && kept < MAX_UNITS; i++)
-		if (holders[units[i].holder].class_ == KB_CLASS_GLOBAL)
-			units[kept++] = units[i];
-	kb_error *err = kb_graph_unit_paths(f->graph, units, kept, &paths, &npaths);
-	for (size_t i = 0, at = 0; i < kept && !err; i++) {
-		struct look l = { .f = f, .out = out, .unit = &units[i], .paths = paths + at, .shapes = kb_graph_shapes(f->graph),
-				  .nodes = kb_graph_paths(f->graph, &nnodes) };
-		while (at + l.npaths < npaths && l.paths[l.npaths].unit == i)
+	KB_TRY(kb_graph_units(f->graph, 1, &units, &n));
+	struct claim *claims = calloc(nholders + 1, sizeof(*claims));
+	for (size_t i = 0; claims && i < n; i++) {
+		struct claim *c = &claims[units[i].holder];
+		c->bytes += units[i].bytes;
+		c->objects += units[i].objects;
+		if (units[i].object == KB_NO_ID)
+			continue;
+		c->shared_bytes += units[i].bytes;
+		c->shared_objects += units[i].objects;
+		if (units[i].bytes > c->example_bytes) {
+			c->example_bytes = units[i].bytes;
+			c->shared_example = units[i].object;
+		}
+	}
+	free(units);
+	if (!claims)
+		return kb_error_nomem();
+	for (uint32_t i = 0; i < nholders; i++) {
+		claims[i].holder = i;
+		if (holders[i].class_ == KB_CLASS_GLOBAL && claims[i].bytes >= threshold(f))
+			claims[kept++] = claims[i];
+	}
+	qsort(claims, kept, sizeof(*claims), larger_claim);
+	*ret = claims;
+	*ret_n = kept < MAX_HOLDERS ? kept : MAX_HOLDERS;
+	return NULL;
+}
+
+kb_error *kb_leaks_global(const kb_facts *f, kb_findings *out)
+{
+	struct claim *claims = NULL;
+	kb_holder_path *paths = NULL;
+	size_t n = 0, npaths = 0, nholders, nnodes;
+	uint32_t wanted[MAX_HOLDERS];
+	const kb_holder *holders = kb_graph_holders(f->graph, &nholders);
+	KB_TRY(claims_of(f, &claims, &n));
+	for (size_t i = 0; i < n; i++)
+		wanted[i] = claims[i].holder;
+	kb_error *err = kb_graph_holder_paths(f->graph, wanted, n, &paths, &npaths);
+	for (size_t i = 0, at = 0; i < n && !err; i++) {
+		struct look l = { .f = f, .out = out, .claim = &claims[i], .top = holders[claims[i].holder].node, .paths = paths + at,
+				  .shapes = kb_graph_shapes(f->graph), .nodes = kb_graph_paths(f->graph, &nnodes) };
+		while (at + l.npaths < npaths && l.paths[l.npaths].at == i)
 			l.npaths++;
 		at += l.npaths;
 		err = find(&l);
 	}
 	free(paths);
-	free(units);
+	free(claims);
 	return err;
 }

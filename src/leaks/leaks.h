@@ -83,12 +83,12 @@ void kb_findings_free(kb_findings *f);
 
 /* ---- shared by families and report: telling a path in words --------------------------------------------------------------- */
 
-/* Steps from a holder to a path node. *ret in the arena. object: the shared object the unit stands for, or KB_NO_ID. */
+/* Steps from a holder to a path node. *ret in the arena. */
 kb_error *kb_steps_of_node(const kb_facts *f, kb_arena *arena, uint32_t node, kb_step **ret, size_t *ret_n) KB_MUST_CHECK;
 /* Kind and name of a holder: "global", "main.sessions"; "goroutine", "12 goroutines created by main.fetch fetch.go:38". */
 kb_step kb_step_of_holder(const kb_facts *f, kb_arena *arena, uint32_t holder);
-/* Bytes a unit's sampled allocations stand for, by line: the largest, at most max. */
-size_t kb_allocated_by(const kb_facts *f, kb_arena *arena, const kb_unit *unit, kb_place *out, size_t max);
+/* Where what a holder keeps was allocated, by the program's own samples: the lines that stand for most bytes, at most max. */
+size_t kb_allocated_by(const kb_facts *f, uint32_t holder, kb_place *out, size_t max);
 /* A finding whose rule, confidence and holder are set gets its fingerprint. */
 void kb_finding_stamp(kb_finding *f);
 const char *kb_human_bytes(kb_arena *a, uint64_t bytes);  /* "1.21 GiB" */

@@ -182,25 +182,22 @@ static int larger_site(const void *a, const void *b)
 	return x->bytes < y->bytes ? 1 : x->bytes > y->bytes ? -1 : 0;
 }
 
-static bool unit_holds(const kb_facts *f, const kb_unit *u, kb_addr object)
+static bool holds(const kb_facts *f, uint32_t wanted, kb_addr object)
 {
-	uint32_t id = kb_heap_object(kb_go_heap(f->go), object), holder, entry;
-	if (id == KB_NO_ID || !kb_graph_unit_of(f->graph, id, &holder, &entry))
-		return false;
-	return u->object == KB_NO_ID ? entry == KB_NO_ID && holder == u->holder : entry == u->object;
+	uint32_t id = kb_heap_object(kb_go_heap(f->go), object), holder, node;
+	return id != KB_NO_ID && kb_graph_unit_of(f->graph, id, &holder, &node) && holder == wanted;
 }
 
-size_t kb_allocated_by(const kb_facts *f, kb_arena *arena, const kb_unit *unit, kb_place *out, size_t max)
+size_t kb_allocated_by(const kb_facts *f, uint32_t holder, kb_place *out, size_t max)
 {
 	size_t n, nbuckets, nsites = 0, cap = 0;
 	const kb_special *sp = kb_go_specials(f->go, &n);
 	const kb_bucket *buckets = kb_go_buckets(f->go, &nbuckets);
 	struct site *sites = NULL;
-	(void)arena;
 	for (size_t i = 0; i < n; i++) {
 		uint32_t b = sp[i].kind == KB_SPECIAL_PROFILE ? kb_go_bucket_at(f->go, sp[i].bucket) : KB_NO_ID;
 		kb_line line;
-		if (b == KB_NO_ID || !unit_holds(f, unit, sp[i].object) || !kb_go_alloc_line(f->go, &buckets[b], &line))
+		if (b == KB_NO_ID || !holds(f, holder, sp[i].object) || !kb_go_alloc_line(f->go, &buckets[b], &line))
 			continue;
 		size_t k = 0;
 		while (k < nsites && (sites[k].line.function != line.function || sites[k].line.line != line.line))

@@ -51,7 +51,7 @@ static kb_error *rows_of(const kb_facts *f, kb_arena *a, enum kb_top_by by, size
 			r->path = path_text(f, a, units[i].node, &type);
 			r->holder.kind = "shared";
 			const kb_span *span = kb_heap_span_of_id(kb_go_heap(f->go), units[i].object);
-			r->holder.address = kb_span_addr(span, units[i].object);
+			r->holder.address = units[i].members == 1 ? kb_span_addr(span, units[i].object) : 0;
 			r->holder.type = type;
 		}
 	}

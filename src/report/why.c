@@ -127,10 +127,11 @@ static kb_error *why_variable(const kb_facts *f, uint32_t var, size_t limit, str
 {
 	size_t n, npaths, nvars;
 	const kb_holder *holders = kb_graph_holders(f->graph, &n);
+	const kb_var *vars = kb_go_vars(f->go, &nvars);
 	const kb_path_node *paths = kb_graph_paths(f->graph, &npaths);
 	for (uint32_t i = 1; i < npaths; i++) {
 		const kb_holder *h = paths[i].holder < n ? &holders[paths[i].holder] : NULL;
-		if (!h || h->kind != KB_ROOT_GLOBAL || h->owner != var || !paths[i].objects)
+		if (!h || h->kind != KB_ROOT_GLOBAL || !paths[i].objects || strcmp(vars[h->owner].name, vars[var].name) != 0)
 			continue;
 		kb_step *s;
 		size_t ns;
@@ -139,7 +140,7 @@ static kb_error *why_variable(const kb_facts *f, uint32_t var, size_t limit, str
 	}
 	if (!w->n)
 		return kb_error_new(KB_E_NOT_FOUND, "%s is a package-level variable, and nothing in the heap is kept by it first",
-				    kb_go_vars(f->go, &nvars)[var].name);
+				    vars[var].name);
 	qsort(w->paths, w->n, sizeof(*w->paths), larger_path);
 	if (w->n > limit) {
 		w->left_out = w->n - limit;

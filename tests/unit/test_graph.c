@@ -159,12 +159,14 @@ static void check_against_brute_force(kb_graph *g, bool *ret_resolved)
 	brute_units(unit);
 	*ret_resolved = kb_graph_stats_get(g)->unresolved_bytes == 0;
 	for (uint32_t o = 0; o < fake.nobjects; o++) {
-		uint32_t holder, object;
-		bool reached = kb_graph_unit_of(g, o, &holder, &object);
+		uint32_t holder, node;
+		bool reached = kb_graph_unit_of(g, o, &holder, &node);
 		assert_int_equal(reached, unit[o] != KB_NO_ID);
 		if (!reached || !*ret_resolved)
 			continue;
-		assert_int_equal(object == KB_NO_ID ? MAX_OBJECTS + holders[holder].owner : object, unit[o]);
+		/* A unit is told by its path node: the holder's, or that of the shared object. */
+		bool own = node == holders[holder].node;
+		assert_true(own ? unit[o] == MAX_OBJECTS + holders[holder].owner : unit[o] < MAX_OBJECTS && kb_graph_path_of(g, unit[o]) == node);
 	}
 }
 
