@@ -146,6 +146,14 @@ static kb_error *syncmap_of_maps(const kb_go *go, kb_addr addr, kb_container *re
 	return NULL;
 }
 
+kb_trie_entry kb_trie_entry_of(const kb_layout *l)
+{
+	if (kb_has(l, KB_F_hashtrieentry_overflow) && kb_has(l, KB_F_hashtrieentry_key) && kb_has(l, KB_F_hashtrieentry_value))
+		return (kb_trie_entry){ kb_sizeof(l, KB_S_hashtrieentry), kb_off(l, KB_F_hashtrieentry_overflow),
+					kb_off(l, KB_F_hashtrieentry_key), kb_off(l, KB_F_hashtrieentry_value) };
+	return kb_sizeof(l, KB_S_hashtrieindirect) ? (kb_trie_entry){ 48, 8, 16, 32 } : (kb_trie_entry){ 0 };
+}
+
 struct trie {
 	const kb_go *go;
 	kb_addr *stack;
@@ -170,13 +178,15 @@ static kb_error *trie_push(struct trie *t, kb_addr a)
 static kb_error *trie_node(struct trie *t, kb_addr a)
 {
 	const kb_layout *l = &t->go->layout;
+	kb_trie_entry entry = kb_trie_entry_of(l);
 	uint8_t is_entry, buf[512];
-	KB_TRY(kb_target_read(t->go->target, a + kb_off(l, KB_F_hashtrienode_isEntry), &is_entry, 1));
+	/* isEntry is the first byte of both kinds of node. */
+	KB_TRY(kb_target_read(t->go->target, a, &is_entry, 1));
 	if (is_entry) {
 		kb_addr next;
 		t->ret->count++;
-		t->ret->own_bytes += kb_sizeof(l, KB_S_hashtrieentry);
-		KB_TRY(kb_target_read_u64(t->go->target, a + kb_off(l, KB_F_hashtrieentry_overflow), &next));
+		t->ret->own_bytes += entry.size;
+		KB_TRY(kb_target_read_u64(t->go->target, a + entry.overflow, &next));
 		return trie_push(t, next);
 	}
 	kb_bytes b;
@@ -196,8 +206,7 @@ static kb_error *syncmap_of_trie(const kb_go *go, kb_addr addr, kb_container *re
 	const kb_layout *l = &go->layout;
 	struct trie t = { .go = go, .ret = ret };
 	kb_addr root = 0;
-	if (!kb_has(l, KB_F_hashtriemap_root) || !kb_has(l, KB_F_hashtrieindirect_children) || !kb_has(l, KB_F_hashtrieentry_overflow) ||
-	    !kb_has(l, KB_F_hashtrienode_isEntry))
+	if (!kb_has(l, KB_F_hashtriemap_root) || !kb_has(l, KB_F_hashtrieindirect_children))
 		return kb_error_new(KB_E_UNSUPPORTED, "sync.Map's trie is not known for this Go version");
 	KB_TRY(kb_target_read_u64(go->target, addr + kb_off(l, KB_F_syncmap_m) + kb_off(l, KB_F_hashtriemap_root), &root));
 	kb_error *err = trie_push(&t, root);

@@ -41,7 +41,7 @@ static uint64_t unit_of(const kb_shapes *s, enum kb_form form, const kb_type *t)
 	case FORM_OVERFLOW_LIST: case FORM_DIRECTORY: return 8;
 	case FORM_TABLE: return kb_sizeof(l, KB_S_swisstable);
 	case FORM_CHAN: return kb_sizeof(l, KB_S_hchan);
-	case FORM_TRIE_ENTRY: return kb_sizeof(l, KB_S_hashtrieentry);
+	case FORM_TRIE_ENTRY: return kb_trie_entry_of(l).size;
 	case FORM_POOL_LOCAL: return kb_sizeof(l, KB_S_poolLocal);
 	case FORM_POOL_ELT: return 48;
 	case FORM_POOL_VALS: return 16;

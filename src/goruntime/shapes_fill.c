@@ -15,7 +15,7 @@ static struct step pointer_to(kb_shapes *s, const kb_type *t, const char *path)
 		return (struct step){ .kind = STEP_NONE, .label = kb_label_make(s, path) };
 	if (is_trie_node(t)) {
 		kb_slot_sizes inner = kb_slot_sizes_of(kb_sizeof(l, KB_S_hashtrieindirect), true);
-		kb_slot_sizes entry = kb_slot_sizes_of(kb_sizeof(l, KB_S_hashtrieentry), true);
+		kb_slot_sizes entry = kb_slot_sizes_of(kb_trie_entry_of(l).size, true);
 		return (struct step){ .kind = STEP_TRIE, .shape = kb_shape_make(s, FORM_TRIE_ENTRY, NULL), .slot_a = inner.plain, .slot_b = entry.plain };
 	}
 	uint64_t size = t->size, timer = kb_sizeof(l, KB_S_timeTimer);
@@ -196,12 +196,12 @@ static struct step of_chan(kb_shapes *s, const kb_type *elem, uint64_t offset)
 
 static struct step of_trie_entry(kb_shapes *s, uint64_t offset)
 {
-	const kb_layout *l = &s->go->layout;
-	if (at(l, KB_F_hashtrieentry_overflow, offset))
-		return fixed(s, FORM_TRIE_ENTRY, NULL, kb_sizeof(l, KB_S_hashtrieentry), "");
-	if (offset >= 8 && at(l, KB_F_hashtrieentry_key, offset - 8))
+	kb_trie_entry e = kb_trie_entry_of(&s->go->layout);
+	if (offset == e.overflow)
+		return fixed(s, FORM_TRIE_ENTRY, NULL, e.size, "");
+	if (offset == e.key + 8)
 		return (struct step){ .kind = STEP_IFACE, .label = kb_label_make(s, "[key]") };
-	if (offset >= 8 && at(l, KB_F_hashtrieentry_value, offset - 8))
+	if (offset == e.value + 8)
 		return (struct step){ .kind = STEP_IFACE, .label = kb_label_make(s, "[value]") };
 	return none(s, "");
 }

@@ -184,13 +184,10 @@ static bool bucket_text(const kb_go *go, const struct shape *sh, kb_addr object,
 
 static bool trie_text(const kb_go *go, kb_addr object, uint64_t offset, kb_path_text *out)
 {
-	const kb_layout *l = &go->layout;
+	kb_trie_entry e = kb_trie_entry_of(&go->layout);
 	uint8_t key[16];
-	if (!kb_has(l, KB_F_hashtrieentry_key) || !kb_has(l, KB_F_hashtrieentry_value))
-		return false;
-	bool is_key = offset == kb_off(l, KB_F_hashtrieentry_key) + 8u;
-	if ((!is_key && offset != kb_off(l, KB_F_hashtrieentry_value) + 8u) ||
-	    !read_at(go, object + kb_off(l, KB_F_hashtrieentry_key), key, sizeof(key)))
+	bool is_key = offset == e.key + 8u;
+	if ((!is_key && offset != e.value + 8u) || !read_at(go, object + e.key, key, sizeof(key)))
 		return false;
 	kb_path_add(out, is_key ? "[key " : "[");
 	iface_text(go, kb_load64(key), kb_load64(key + 8), out, 0);

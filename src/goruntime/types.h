@@ -35,6 +35,13 @@ typedef struct kb_slot_sizes {
 } kb_slot_sizes;
 kb_slot_sizes kb_slot_sizes_of(uint64_t size, bool pointers);
 
+/* An entry of a sync.Map's trie, entry[any,any] (internal/sync/hashtriemap.go, 1.24+); size 0 where there are none. Where the layout
+ * does not name it (generic instances may be missing in DWARF), its declaration decides: {isEntry bool; overflow *entry; key, value any}. */
+typedef struct kb_trie_entry {
+	uint32_t size, overflow, key, value;
+} kb_trie_entry;
+kb_trie_entry kb_trie_entry_of(const kb_layout *l);
+
 enum { KB_MAP_SLOTS = 8, KB_WALK_DEPTH = 64, KB_PATH_MAX = 240 };
 
 /* Text that grows to its bound and is cut there. Always terminated. */

@@ -12,6 +12,7 @@
 #define GO_ARRAY 17
 #define GO_PTR 22
 #define GO_STRUCT 25
+#define GO_UNSAFEPTR 26
 #define PEEL_MAX 64
 #define NODES_MAX (1u << 20)
 #define FIELDS_MAX (1u << 22)
@@ -56,6 +57,12 @@ static bool find_kind(Dwarf_Die *type, Dwarf_Die *ret, uint32_t *ret_kind)
 		if (dwarf_attr(ret, DW_AT_GO_KIND, &attr) && !dwarf_formudata(&attr, &kind)) {
 			*ret_kind = (uint32_t)kind & 31;
 			return true;
+		}
+		if (dwarf_tag(ret) == DW_TAG_pointer_type) { /* unsafe.Pointer, made by the linker without a kind up to 1.22 */
+			const char *name = dwarf_diename(ret);
+
+			*ret_kind = GO_UNSAFEPTR;
+			return name && !strcmp(name, "unsafe.Pointer");
 		}
 		if (dwarf_tag(ret) != DW_TAG_typedef || !type_of(ret, &next))
 			return false;
