@@ -36,28 +36,36 @@ static bool is_inside(const char *function)
 	for (size_t i = 0; i < KB_ARRAY_LEN(prefixes); i++)
 		if (starts(function, prefixes[i]))
 			return true;
-	return !strcmp(function, "time.Sleep") || !strchr(function, '.');
+	/* cgo's own wrappers have no source file of the program's */
+	return !strcmp(function, "time.Sleep") || strstr(function, "._Cfunc_") || !strchr(function, '.');
+}
+
+/* How good a line is: 0 the runtime's, 1 inside of a package that serves others, 2 the program's. */
+static int worth(const char *function)
+{
+	if (!is_inside(function))
+		return 2;
+	return !starts(function, "runtime.") && strcmp(function, "time.Sleep") != 0 && strchr(function, '.');
 }
 
 bool kb_go_user_line(const kb_go *go, uint32_t goroutine, kb_line *ret)
 {
 	kb_frame frames[USER_FRAMES];
 	kb_line lines[MAX_LINES];
-	bool complete, any = false;
+	bool complete;
+	int best = -1;
 	size_t n = kb_go_frames(go, goroutine, frames, USER_FRAMES, &complete);
-	for (size_t i = 0; i < n; i++) {
+	for (size_t i = 0; i < n && best < 2; i++) {
 		size_t k = kb_go_lines(go, frames[i].line_pc, lines, MAX_LINES);
-		for (size_t j = 0; j < k; j++) {
-			if (!is_inside(lines[j].function)) {
+		for (size_t j = 0; j < k && best < 2; j++) {
+			int w = worth(lines[j].function);
+			if (w > best) {
+				best = w;
 				*ret = lines[j];
-				return true;
 			}
-			if (!any) /* all of it is the runtime's: where it stands */
-				*ret = lines[j];
-			any = true;
 		}
 	}
-	return any;
+	return best >= 0;
 }
 
 /* The function that holds the go statement. The first goroutine was created by the runtime's assembly: not told, as in tracebacks. */

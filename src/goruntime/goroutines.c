@@ -101,7 +101,7 @@ static kb_error *walk_one(const kb_go *go, uint32_t i)
 	kb_walk_start(&w, go, i, &stack);
 	g->conservative = (go->stacks->gx[i].flags & (KB_GX_SUSPECT | KB_GX_REGS | KB_GX_RUNNING)) != 0;
 	while (kb_walk_next(&w, &f))
-		g->conservative |= (f.site->flags & (KB_SITE_ASYNC | KB_SITE_REFLECT)) != 0;
+		g->conservative |= (f.site->flags & (KB_SITE_ASYNC | KB_SITE_KEEPS_REGS | KB_SITE_REFLECT)) != 0;
 	g->unwind_failed = w.state != KB_WALK_DONE;
 	g->conservative |= g->unwind_failed;
 	kb_stack_close(&stack);

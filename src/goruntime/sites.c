@@ -147,6 +147,9 @@ static uint32_t flags_of(const kb_func *f)
 		flags |= KB_SITE_SIGPANIC;
 	if (!strcmp(n, "runtime.asyncPreempt") || !strcmp(n, "runtime.debugCallV1") || !strcmp(n, "runtime.debugCallV2"))
 		flags |= KB_SITE_ASYNC;
+	/* runtime.gcWriteBarrier to 1.20, from 1.21 gcWriteBarrier behind runtime.gcWriteBarrier1 … 8 (runtime/asm_amd64.s) */
+	if (strstr(n, "gcWriteBarrier") == (strncmp(n, "runtime.", 8) ? n : n + 8))
+		flags |= KB_SITE_KEEPS_REGS;
 	if (f->args == INT32_MIN && (!strcmp(n, "reflect.makeFuncStub") || !strcmp(n, "reflect.methodValueCall")))
 		flags |= KB_SITE_REFLECT;
 	return flags;

@@ -182,12 +182,13 @@ static void scan_frames(struct scan *s, uint32_t goroutine)
 	/* where it was interrupted there is no map; its callers stand at calls */
 	bool conservative = w.stopped;
 	while (kb_walk_next(&w, &f)) {
-		bool async = f.site->flags & KB_SITE_ASYNC;
-		if (conservative || async)
+		/* holds registers of its caller, which is not at a safe point */
+		bool saves = f.site->flags & (KB_SITE_ASYNC | KB_SITE_KEEPS_REGS);
+		if (conservative || saves)
 			scan_words(s, &f);
 		else
 			scan_frame(s, &f);
-		conservative = async; /* asyncPreempt's caller was interrupted anywhere */
+		conservative = saves;
 	}
 }
 

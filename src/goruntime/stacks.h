@@ -22,6 +22,7 @@ enum {
 	KB_SITE_NO_SP = 32,      /* no stack pointer delta for this pc */
 	KB_SITE_BAD_LOCALS = 64, /* has a frame without a readable pointer map: scan conservatively */
 	KB_SITE_BAD_ARGS = 128,
+	KB_SITE_KEEPS_REGS = 256, /* a call that keeps all registers: its caller has pointers in them, and no map for that call */
 };
 /* A variable on the stack whose address is taken. */
 struct kb_stkobj {
