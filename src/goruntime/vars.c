@@ -301,8 +301,7 @@ static kb_error *load(struct vars *v)
 	if (v->go->program)
 		KB_TRY(add_dwarf(v, &types));
 	KB_TRY(complete(v, types));
-	v->n = kb_vars_name_statics(v->go, v->items, v->n);
-	return NULL;
+	return kb_vars_name_statics(v->go, &v->items, &v->n);
 }
 
 kb_error *kb_gvars_load(kb_go *go)

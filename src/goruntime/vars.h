@@ -19,8 +19,8 @@ kb_error *kb_code_refs(const kb_go *go, const kb_module *m, kb_code_ref **ret, s
 /* Of package runtime, or of what it is made of; name as in the function table or the symbol table. */
 bool kb_is_runtime_name(const char *name);
 
-/* Gives nameless statics the name (and type) of the variable that points to them; vars sorted by address, and stay so. Returns how many are left:
- * pieces of one struct are joined. */
-size_t kb_vars_name_statics(const kb_go *go, kb_var *vars, size_t n);
+/* Gives nameless statics the name, and where it can be known the type, of the variable that points to them: their pieces are cut where pointers
+ * lead to. *vars is malloc'ed, sorted by address, and replaced. */
+kb_error *kb_vars_name_statics(const kb_go *go, kb_var **vars, size_t *n) KB_MUST_CHECK;
 
 #endif
