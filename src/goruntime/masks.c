@@ -105,15 +105,19 @@ static bool lay_out_unit(kb_mask_cache *c, kb_addr type, struct type_mask *m)
 	return true;
 }
 
-static struct type_mask *mask_of_type(kb_mask_cache *c, kb_addr type)
+/* The mask of a type of at most `room` bytes: a larger one cannot be that of the object, which was freed while it was read. */
+static struct type_mask *mask_of_type(kb_mask_cache *c, kb_addr type, uint64_t room)
 {
-	uint64_t i;
+	uint64_t i, size;
 	if (type == c->last_type && c->last)
 		return c->last;
 	if (!kb_map_get(&c->index, type, &i)) {
+		KB_DROP_ERROR kb_error *err = NULL;
+		if ((type & 7) || (err = kb_read_ro(c->go, type, &size, sizeof(size))) || !size || size > room)
+			return NULL;
 		if (c->ntypes >= TYPES_MAX)
 			drop_types(c);
-		if (type == KB_ADDR_MAX || !KB_ROOM(c->types, c->ntypes, c->cap_types, TYPES_MAX + 1) ||
+		if (!KB_ROOM(c->types, c->ntypes, c->cap_types, TYPES_MAX + 1) ||
 		    !kb_map_put(&c->index, type, c->ntypes))
 			return NULL;
 		i = c->ntypes++;
@@ -166,7 +170,7 @@ static void mask_headers(kb_mask_cache *c, const kb_span *s, const uint8_t *data
 		/* 0: allocated, but not yet given out. */
 		if (!type || !kb_span_allocated(s, i))
 			continue;
-		struct type_mask *m = mask_of_type(c, type);
+		struct type_mask *m = mask_of_type(c, type, s->elem_size);
 		const uint64_t *slot = m && !m->bad ? slot_mask(m, per) : NULL;
 		if (slot)
 			kb_bits_or(bits, i * per, slot, 0, per);
@@ -300,7 +304,7 @@ static void mask_large(kb_mask_cache *c, const kb_span *s, uint64_t first, uint6
 	/* 0: allocated, but not yet given out. */
 	if (!s->large_type)
 		return;
-	struct type_mask *m = mask_of_type(c, s->large_type);
+	struct type_mask *m = mask_of_type(c, s->large_type, (uint64_t)s->npages * KB_PAGE_SIZE);
 	if (m && !m->bad)
 		tile(m, 0, first, first + nwords, bits);
 	else

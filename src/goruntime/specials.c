@@ -4,8 +4,8 @@
 
 #include <stdlib.h>
 
-/* No span has more objects than 8192 / 8 a page; an object has few specials. */
-enum { LIST_MAX = 1 << 17, RECORD_MAX = 256, QUEUE_BLOCKS_MAX = 1 << 20, QUEUED_MAX = 1 << 26 };
+/* An object may have several cleanups; of the other kinds, one. */
+enum { SAME_MAX = 65536, RECORD_MAX = 256, QUEUE_BLOCKS_MAX = 1 << 20, QUEUED_MAX = 1 << 26 };
 #define SPECIALS_MAX ((size_t)1 << 28)
 
 struct loader {
@@ -13,7 +13,7 @@ struct loader {
 	kb_blocks blocks;
 	size_t cap, cap_words, cap_queued, nwords;
 	uint8_t kinds[256]; /* number in this version → enum kb_special_kind */
-	size_t unreadable;
+	size_t unreadable, disordered;
 };
 
 static void set_kinds(struct loader *ld)
@@ -75,9 +75,28 @@ static kb_error *add_special(struct loader *ld, const kb_special *sp, const uint
 	return NULL;
 }
 
-/* One record; *next is the one behind it. */
-static kb_error *load_special(struct loader *ld, const kb_span *s, kb_addr a, kb_addr *next)
+/* Where a list is: it is sorted by offset, then kind (runtime/mheap.go, specialFindSplicePoint). */
+struct walk {
+	const kb_span *span;
+	uint64_t place; /* offset and kind of the last record */
+	unsigned same;  /* records in a row with that place */
+};
+
+/* False when the record cannot be the next of the list: it was freed and used again for another while the list was read. */
+static bool in_order(struct walk *w, uint64_t offset, uint64_t kind)
 {
+	uint64_t place = offset << 8 | kind;
+	if (!kind || offset >= (uint64_t)w->span->npages * KB_PAGE_SIZE || place < w->place)
+		return false;
+	w->same = place == w->place ? w->same + 1 : 0;
+	w->place = place;
+	return w->same < SAME_MAX;
+}
+
+/* One record; *next is the one behind it. */
+static kb_error *load_special(struct loader *ld, struct walk *w, kb_addr a, kb_addr *next)
+{
+	const kb_span *s = w->span;
 	const kb_go *go = ld->go;
 	const kb_layout *l = &go->layout;
 	uint8_t buf[RECORD_MAX];
@@ -89,10 +108,14 @@ static kb_error *load_special(struct loader *ld, const kb_span *s, kb_addr a, kb
 		ld->unreadable++;
 		return NULL;
 	}
+	uint64_t offset = kb_field_of(go, b, KB_F_special_offset), kind = kb_field_of(go, b, KB_F_special_kind) & 255;
+	if (!in_order(w, offset, kind)) {
+		ld->disordered++;
+		return NULL;
+	}
 	*next = kb_field_of(go, b, KB_F_special_next);
-	sp.kind = ld->kinds[kb_field_of(go, b, KB_F_special_kind) & 255];
-	uint64_t offset = kb_field_of(go, b, KB_F_special_offset);
-	if (sp.kind == KB_SPECIAL_OTHER || offset >= (uint64_t)s->npages * KB_PAGE_SIZE)
+	sp.kind = ld->kinds[kind];
+	if (sp.kind == KB_SPECIAL_OTHER)
 		return NULL;
 	sp.object = s->base + (s->flags & KB_SPAN_LARGE ? 0 : offset / s->elem_size * s->elem_size);
 	b.n = record_size(l, sp.kind);
@@ -116,16 +139,13 @@ static kb_error *load_special(struct loader *ld, const kb_span *s, kb_addr a, kb
 static kb_error *load_spans_specials(struct loader *ld)
 {
 	const kb_heap *h = &ld->go->heap;
-	size_t endless = 0;
 	for (size_t i = 0; i < h->nspans; i++) {
-		kb_addr a = h->spans[i].specials;
-		unsigned n = 0;
-		for (; a && n < LIST_MAX; n++)
-			KB_TRY(load_special(ld, &h->spans[i], a, &a));
-		endless += n == LIST_MAX;
+		struct walk w = { .span = &h->spans[i] };
+		for (kb_addr a = w.span->specials; a;)
+			KB_TRY(load_special(ld, &w, a, &a));
 	}
-	if (endless || ld->unreadable)
-		kb_go_gap(ld->go, "specials: %zu lists without an end, %zu records unreadable", endless, ld->unreadable);
+	if (ld->unreadable || ld->disordered)
+		kb_go_gap(ld->go, "specials of %zu spans are incomplete: they changed while they were read", ld->unreadable + ld->disordered);
 	return NULL;
 }
 
