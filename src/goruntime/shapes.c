@@ -272,6 +272,15 @@ static kb_edge_out hint(kb_shapes *s, uint32_t label, const kb_edge_in *in)
 	return (kb_edge_out){ in->target_code && !in->target_offset ? kb_shape_closure(s, in->target_code) : 0, label };
 }
 
+/* The word before an object's first word belongs to something else: a malloc header, another object. */
+static kb_edge_out hint_inside(kb_shapes *s, uint32_t label, const kb_edge_in *in)
+{
+	kb_edge_in e = *in;
+	if (!e.offset)
+		e.type_word = 0;
+	return hint(s, label, &e);
+}
+
 static uint32_t to_pointer(const struct step *st, const kb_edge_in *in)
 {
 	if (!in->target_offset && (in->target_size == st->slot_a || in->target_size == st->slot_b))
@@ -335,7 +344,7 @@ static kb_edge_out apply(kb_shapes *s, uint32_t index, const kb_edge_in *in)
 		return (kb_edge_out){ 0, label };
 	case STEP_NONE: break;
 	}
-	return hint(s, label, in);
+	return hint_inside(s, label, in);
 }
 
 static __attribute__((noinline)) uint32_t fill_word(kb_shapes *s, uint32_t shape, uint64_t w)
@@ -368,13 +377,13 @@ static __attribute__((noinline)) kb_edge_out step_beyond(kb_shapes *s, uint32_t 
 	const struct shape *sh = s->shapes[shape];
 	const struct hot *h = &s->hot[shape];
 	if (!sh->unit)
-		return hint(s, 0, in);
+		return hint_inside(s, 0, in);
 	if (in->offset >= sh->unit && sh->form == FORM_HEADER && sh->more)
 		return kb_shape_step(s, sh->more, in);
 	if (in->offset >= sh->unit && sh->form == FORM_DIR_OR_GROUP)
 		return kb_shape_step(s, kb_shape_make(s, FORM_DIRECTORY, sh->type), in);
 	if (in->offset >= sh->unit && !h->repeats)
-		return hint(s, 0, in);
+		return hint_inside(s, 0, in);
 	return apply(s, slow_step(s, shape, in->offset % sh->unit), in);
 }
 

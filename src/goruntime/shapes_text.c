@@ -135,7 +135,8 @@ static void iface_text(const kb_go *go, kb_addr word, kb_addr data, kb_path_text
 
 static void value_text(const kb_go *go, kb_bytes b, const kb_type *t, kb_path_text *out, unsigned depth)
 {
-	if (b.n < t->size || depth > DEPTH_MAX) {
+	bool parts = t->kind == KB_KIND_ARRAY || t->kind == KB_KIND_STRUCT;
+	if ((b.n < t->size && !parts) || depth > DEPTH_MAX) {
 		kb_path_add(out, "…");
 		return;
 	}
@@ -156,14 +157,15 @@ static void value_text(const kb_go *go, kb_bytes b, const kb_type *t, kb_path_te
 void kb_value_text(const kb_go *go, kb_addr a, const kb_type *t, kb_path_text *out)
 {
 	uint8_t buf[VALUE_MAX];
-	if (t->size > sizeof(buf) || (t->size && !read_at(go, a, buf, t->size)))
+	size_t n = t->size < sizeof(buf) ? (size_t)t->size : sizeof(buf); /* of a large one, the first parts */
+	if (n && !read_at(go, a, buf, n))
 		kb_path_add(out, t->name);
 	else
-		value_text(go, (kb_bytes){ buf, t->size }, t, out, 0);
+		value_text(go, (kb_bytes){ buf, n }, t, out, 0);
 }
 
 /* "[\"user-17\"]" for the value, "[key \"user-17\"]" for the key itself, and what follows inside. */
-static bool bucket_text(const kb_go *go, const struct shape *sh, kb_addr object, uint64_t offset, kb_path_text *out)
+static bool bucket_text(const kb_go *go, const struct shape *sh, kb_addr object, uint64_t offset, kb_path_text *out, kb_leaf *leaf)
 {
 	const kb_map_layout *m = kb_type_map_layout(sh->type);
 	struct place p;
@@ -178,7 +180,7 @@ static bool bucket_text(const kb_go *go, const struct shape *sh, kb_addr object,
 		kb_value_text(go, at, sh->type->key, out);
 	kb_path_add(out, "]");
 	if (!p.indirect)
-		kb_type_leaf(p.type, p.offset, out, true);
+		*leaf = kb_type_leaf(p.type, p.offset, out, true);
 	return true;
 }
 
@@ -208,21 +210,22 @@ static void dynamic_type(const kb_go *go, kb_addr word, kb_path_text *out)
 void kb_shape_edge_text(kb_shapes *s, uint32_t shape, kb_addr object, uint64_t object_size, const kb_edge_in *in, char *buf, size_t n)
 {
 	const struct shape *sh = s->shapes[shape < s->n ? shape : 0];
+	uint32_t label = kb_shape_step(s, shape, in).label;
 	kb_path_text out = { 0 };
-	kb_leaf leaf;
-	bool done = false;
-	if (in->offset < object_size) {
+	kb_leaf leaf = { 0 };
+	bool done = false, iface = false;
+	if (label && in->offset < object_size) {
 		if (sh->form == FORM_BUCKETS)
-			done = bucket_text(s->go, sh, object, in->offset, &out);
+			done = bucket_text(s->go, sh, object, in->offset, &out, &leaf);
 		else if (sh->form == FORM_TRIE_ENTRY)
-			done = trie_text(s->go, object, in->offset, &out);
+			done = iface = trie_text(s->go, object, in->offset, &out);
 		else
 			done = kb_shape_path(s, sh, in->offset, true, &out, &leaf);
 	}
-	if (!done) {
+	if (!done) { /* internal, or nothing concrete about it */
 		out = (kb_path_text){ 0 };
-		kb_path_add(&out, kb_shape_label(s, kb_shape_step(s, shape, in).label));
-	} else if (in->type_word) {
+		kb_path_add(&out, kb_shape_label(s, label));
+	} else if (iface || (leaf.type && leaf.type->kind == KB_KIND_INTERFACE)) {
 		dynamic_type(s->go, in->type_word, &out);
 	}
 	if (n)
