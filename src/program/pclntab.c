@@ -178,20 +178,19 @@ bool kb_func_at(const kb_pclntab *t, uint32_t index, kb_func *ret)
 
 bool kb_func_find(const kb_pclntab *t, uint64_t pc, kb_func *ret)
 {
-	uint32_t off, low = 0, high = t->nfunc;
+	uint32_t off, low = 0, n = t->nfunc;
 
 	if (!ftab_fits(t) || !text_off(t, pc, &off))
 		return false;
 	if (off < ftab_entry(t, 0) || off >= ftab_entry(t, t->nfunc))
 		return false;
-	/* Invariant: entry(low) <= off < entry(high); a table out of order cannot make this endless. */
-	while (high - low > 1) {
-		uint32_t mid = low + (high - low) / 2;
+	/* The function is among the n from low on. No branch depends on what is read: half of them would be mispredicted, and
+	 * a stack walk asks for each frame. */
+	while (n > 1) {
+		uint32_t half = n / 2;
 
-		if (ftab_entry(t, mid) <= off)
-			low = mid;
-		else
-			high = mid;
+		low += ftab_entry(t, low + half) <= off ? half : 0;
+		n -= half;
 	}
 	/* Sections of text that overlap in a damaged table could lead to a function elsewhere. */
 	return kb_func_at(t, low, ret) && pc >= ret->entry && pc < ret->end;
