@@ -266,7 +266,8 @@ static kb_error *add_dep(kb_buildinfo *bi, const struct line *l, size_t *cap)
 {
 	if (!KB_ROOM(bi->deps, bi->ndeps, *cap, 1u << 20))
 		return kb_error_nomem();
-	bi->deps[bi->ndeps++] = (kb_dep){ .path = field(l, 1), .version = field(l, 2), .sum = field(l, 3), .replaced_by = "" };
+	bi->deps[bi->ndeps++] =
+		(kb_dep){ .path = field(l, 1), .version = field(l, 2), .sum = field(l, 3), .replaced_by = "" };
 	return NULL;
 }
 

@@ -84,9 +84,17 @@ static void put_header(struct image *im, size_t index, const Elf64_Shdr *sh)
 
 static void write_headers(struct image *im)
 {
-	Elf64_Ehdr eh = { .e_type = ET_EXEC, .e_machine = EM_X86_64, .e_version = EV_CURRENT, .e_ehsize = sizeof(eh),
-		.e_shentsize = sizeof(Elf64_Shdr), .e_shoff = im->headers_off, .e_shnum = HEADERS, .e_shstrndx = 1 };
-	Elf64_Shdr names = { .sh_type = SHT_STRTAB, .sh_offset = im->names_off, .sh_size = NAMES_SIZE, .sh_addralign = 1 };
+	Elf64_Ehdr eh = { .e_type = ET_EXEC,
+			  .e_machine = EM_X86_64,
+			  .e_version = EV_CURRENT,
+			  .e_ehsize = sizeof(eh),
+			  .e_shentsize = sizeof(Elf64_Shdr),
+			  .e_shoff = im->headers_off,
+			  .e_shnum = HEADERS,
+			  .e_shstrndx = 1 };
+	Elf64_Shdr names = {
+		.sh_type = SHT_STRTAB, .sh_offset = im->names_off, .sh_size = NAMES_SIZE, .sh_addralign = 1
+	};
 	char *text = (char *)im->bytes + im->names_off;
 	size_t used = 1;
 
@@ -99,7 +107,10 @@ static void write_headers(struct image *im)
 	for (size_t i = 0; i < WANTED; i++) {
 		const struct part *part = &im->part[i];
 		Elf64_Shdr sh = { .sh_type = part->section == SIZE_MAX || !part->raw.n ? SHT_NULL : SHT_PROGBITS,
-			.sh_name = (Elf64_Word)used, .sh_offset = part->offset, .sh_size = part->pack.size, .sh_addralign = 1 };
+				  .sh_name = (Elf64_Word)used,
+				  .sh_offset = part->offset,
+				  .sh_size = part->pack.size,
+				  .sh_addralign = 1 };
 
 		used += (size_t)snprintf(text + used, NAMES_SIZE - used, ".debug_%s", wanted[i]) + 1;
 		put_header(im, i + 2, &sh);

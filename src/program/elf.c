@@ -26,7 +26,8 @@ kb_error *program_pread(int fd, const char *name, uint64_t offset, void *buf, si
 	size_t done = 0;
 
 	if (offset > INT64_MAX - n)
-		return kb_error_new(KB_E_CORRUPT, "%s: file offset 0x%llx is out of range", name, (unsigned long long)offset);
+		return kb_error_new(KB_E_CORRUPT, "%s: file offset 0x%llx is out of range", name,
+				    (unsigned long long)offset);
 	while (done < n) {
 		ssize_t r = pread(fd, (char *)buf + done, n - done, (off_t)(offset + done));
 
@@ -54,10 +55,12 @@ static kb_error *check_ident(Elf *elf, const char *name)
 	if (!gelf_getehdr(elf, &eh))
 		return kb_error_new(KB_E_CORRUPT, "%s: damaged ELF header: %s", name, elf_errmsg(-1));
 	if (ident[EI_DATA] != ELFDATA2LSB || eh.e_machine != EM_X86_64)
-		return kb_error_new(KB_E_UNSUPPORTED, "%s: made for another processor (ELF machine %u); only linux/amd64 is supported",
+		return kb_error_new(KB_E_UNSUPPORTED,
+				    "%s: made for another processor (ELF machine %u); only linux/amd64 is supported",
 				    name, eh.e_machine);
 	if (eh.e_type != ET_EXEC && eh.e_type != ET_DYN)
-		return kb_error_new(KB_E_NOT_GO, "%s: neither an executable nor a shared library (ELF type %u)", name, eh.e_type);
+		return kb_error_new(KB_E_NOT_GO, "%s: neither an executable nor a shared library (ELF type %u)", name,
+				    eh.e_type);
 	return NULL;
 }
 
@@ -131,8 +134,11 @@ static void add_segment(kb_program *p, const GElf_Phdr *ph)
 {
 	switch (ph->p_type) {
 	case PT_LOAD:
-		p->segments[p->nsegments++] = (kb_segment){ .vaddr = ph->p_vaddr, .filesz = ph->p_filesz,
-			.memsz = ph->p_memsz, .offset = ph->p_offset, .flags = ph->p_flags };
+		p->segments[p->nsegments++] = (kb_segment){ .vaddr = ph->p_vaddr,
+							    .filesz = ph->p_filesz,
+							    .memsz = ph->p_memsz,
+							    .offset = ph->p_offset,
+							    .flags = ph->p_flags };
 		break;
 	case PT_INTERP:
 		p->dynamic = true;
@@ -187,7 +193,8 @@ static bool buildinfo_window(const kb_program *p, struct window *ret)
 		const kb_segment *g = &p->segments[i];
 
 		if ((g->flags & (PF_W | PF_X)) == PF_W) {
-			*ret = (struct window){ g->offset, g->filesz < BUILDINFO_WINDOW ? g->filesz : BUILDINFO_WINDOW };
+			*ret = (struct window){ g->offset,
+						g->filesz < BUILDINFO_WINDOW ? g->filesz : BUILDINFO_WINDOW };
 			return true;
 		}
 	}

@@ -333,8 +333,8 @@ size_t kb_func_lines(const kb_func *f, uint64_t pc, kb_bytes inltree, kb_line *o
 	int32_t index;
 	size_t n = 0;
 
-	while (n < max && n < INLINE_DEPTH_MAX && inltree.n && kb_pc_data(f, KB_PCDATA_INLTREE, pc, &index) && index >= 0 &&
-	       inline_entry(f, inltree, index, &name, &parent)) {
+	while (n < max && n < INLINE_DEPTH_MAX && inltree.n && kb_pc_data(f, KB_PCDATA_INLTREE, pc, &index) &&
+	       index >= 0 && inline_entry(f, inltree, index, &name, &parent)) {
 		out[n] = (kb_line){ .function = name, .inlined = true };
 		position(f, pc, &out[n++]);
 		pc = parent;

@@ -23,7 +23,8 @@ kb_error *section_load_raw(const kb_program *p, size_t index, kb_bytes *ret_mall
 	if (!s->has_bytes || !s->size)
 		return NULL;
 	if (s->file_offset > p->file_size || s->size > p->file_size - s->file_offset)
-		return kb_error_new(KB_E_CORRUPT, "%s: section %s reaches behind the end of the file", p->name, s->name);
+		return kb_error_new(KB_E_CORRUPT, "%s: section %s reaches behind the end of the file", p->name,
+				    s->name);
 	if (s->size > SECTION_BYTES_MAX)
 		return kb_error_new(KB_E_LIMIT, "%s: section %s is too large", p->name, s->name);
 	buf = malloc(s->size);
@@ -42,7 +43,8 @@ kb_error *section_load_raw(const kb_program *p, size_t index, kb_bytes *ret_mall
 static kb_error *check_packed_size(const kb_program *p, size_t index, const struct compressed *c)
 {
 	if (c->size > SECTION_BYTES_MAX || c->size / PACK_RATIO_MAX > c->packed.n)
-		return kb_error_new(KB_E_CORRUPT, "%s: section %s announces an impossible size", p->name, p->sections[index].name);
+		return kb_error_new(KB_E_CORRUPT, "%s: section %s announces an impossible size", p->name,
+				    p->sections[index].name);
 	return NULL;
 }
 
@@ -53,14 +55,17 @@ kb_error *section_look_packed(const kb_program *p, size_t index, kb_bytes raw, s
 	*ret = (struct compressed){ .packed = raw, .size = raw.n };
 	if (p->more[index].flags & SHF_COMPRESSED) {
 		if (raw.n < sizeof(ch))
-			return kb_error_new(KB_E_CORRUPT, "%s: section %s is cut short", p->name, p->sections[index].name);
+			return kb_error_new(KB_E_CORRUPT, "%s: section %s is cut short", p->name,
+					    p->sections[index].name);
 		memcpy(&ch, raw.p, sizeof(ch));
 		ret->packed = kb_slice(raw, sizeof(ch), raw.n - sizeof(ch));
 		ret->size = ch.ch_size;
-		ret->kind = ch.ch_type == ELFCOMPRESS_ZLIB ? PACK_ZLIB : ch.ch_type == 2 /* ELFCOMPRESS_ZSTD */ ? PACK_ZSTD : PACK_NONE;
+		ret->kind = ch.ch_type == ELFCOMPRESS_ZLIB           ? PACK_ZLIB
+			    : ch.ch_type == 2 /* ELFCOMPRESS_ZSTD */ ? PACK_ZSTD
+								     : PACK_NONE;
 		if (ret->kind == PACK_NONE)
-			return kb_error_new(KB_E_UNSUPPORTED, "%s: section %s is compressed in an unknown way (%u)", p->name,
-					    p->sections[index].name, ch.ch_type);
+			return kb_error_new(KB_E_UNSUPPORTED, "%s: section %s is compressed in an unknown way (%u)",
+					    p->name, p->sections[index].name, ch.ch_type);
 	} else if (!strncmp(p->sections[index].name, ".zdebug_", 8) && raw.n >= 12 && !memcmp(raw.p, "ZLIB", 4)) {
 		/* The GNU form: the size follows, big-endian. */
 		ret->packed = kb_slice(raw, 12, raw.n - 12);

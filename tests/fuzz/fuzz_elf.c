@@ -5,7 +5,6 @@
 
 #include "program/program.h"
 
-
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static void require(bool holds)
@@ -51,14 +50,16 @@ static void check_types(kb_program *p, const kb_dwarf_var *v, size_t n)
 
 static void check_dwarf(kb_program *p)
 {
-	kb_dwarf_query q[] = { { .strukt = "runtime.mspan" }, { .strukt = "runtime.mspan", .field = "next.startAddr" },
+	kb_dwarf_query q[] = { { .strukt = "runtime.mspan" },
+			       { .strukt = "runtime.mspan", .field = "next.startAddr" },
 			       { .strukt = "pair", .field = "b" } };
 	const kb_dwarf_var *v;
 	size_t n;
 
 	kb_error_free(kb_program_dwarf_vars(p, &v, &n));
 	for (size_t i = 0; i < n; i++)
-		require(v[i].addr && *v[i].name && strlen(v[i].type_name) < 1u << 30 && (i == 0 || v[i - 1].addr <= v[i].addr));
+		require(v[i].addr && *v[i].name && strlen(v[i].type_name) < 1u << 30 &&
+			(i == 0 || v[i - 1].addr <= v[i].addr));
 	kb_error_free(kb_program_dwarf_fields(p, q, KB_ARRAY_LEN(q)));
 	check_types(p, v, n);
 }

@@ -298,9 +298,16 @@ static void add_inlined(struct table *t, uint32_t name, uint32_t parent_pc, bool
 
 static void finish(struct table *t, bool old)
 {
-	t->tab = (kb_pclntab){ .funcnametab = view(&t->names), .cutab = view(&t->cutab), .filetab = view(&t->files),
-		.pctab = view(&t->pctab), .pclntable = view(&t->pcln), .nfunc = 3, .text = TEXT, .gofunc = 0x500000,
-		.quantum = 1, .old_func = old };
+	t->tab = (kb_pclntab){ .funcnametab = view(&t->names),
+			       .cutab = view(&t->cutab),
+			       .filetab = view(&t->files),
+			       .pctab = view(&t->pctab),
+			       .pclntable = view(&t->pcln),
+			       .nfunc = 3,
+			       .text = TEXT,
+			       .gofunc = 0x500000,
+			       .quantum = 1,
+			       .old_func = old };
 }
 
 static void make_table(struct table *t, bool old)
@@ -321,7 +328,9 @@ static void make_table(struct table *t, bool old)
 	for (int i = 0; i < 7; i++)
 		put32(&t->pcln, 0);
 	set32(&t->pcln, 24, 0x100);
-	struct record r = { .pcsp = add_values(t, sp, 3), .pcfile = add_values(t, one_file, 1), .pcln = add_values(t, lines, 4) };
+	struct record r = { .pcsp = add_values(t, sp, 3),
+			    .pcfile = add_values(t, one_file, 1),
+			    .pcln = add_values(t, lines, 4) };
 	r.name = add_name(t, "first");
 	add_record(t, 0, &r, old);
 	r.pcfile = add_values(t, files, 3);
@@ -400,7 +409,7 @@ static void test_values(void **state)
 	assert_true(kb_pc_data(&f, KB_PCDATA_INLTREE, f.entry + 0x18, &v) && v == 1);
 	assert_true(kb_pc_data(&f, KB_PCDATA_INLTREE, f.entry + 0x20, &v) && v == -1);
 	assert_true(kb_pc_data(&f, KB_PCDATA_STACKMAP, f.entry, &v) && v == -1); /* no table */
-	assert_true(kb_pc_data(&f, 9, f.entry, &v) && v == -1);			 /* beyond npcdata */
+	assert_true(kb_pc_data(&f, 9, f.entry, &v) && v == -1);                  /* beyond npcdata */
 	assert_false(kb_pc_data(&f, KB_PCDATA_INLTREE, f.entry + 0x40, &v));
 	assert_int_equal(kb_func_data(&f, KB_FUNCDATA_INLTREE), 0x500020);
 	assert_int_equal(kb_func_data(&f, KB_FUNCDATA_ARGS), 0);
@@ -413,7 +422,8 @@ static void test_values(void **state)
 static void test_value_limits(void **state)
 {
 	/* A number of six bytes; one that is cut; a zero difference that is not in front. */
-	static const char too_long[] = "\0\x80\x80\x80\x80\x80\x01\x7f", cut[] = "\0\x02\xff", early_end[] = "\0\x02\x08\0\x08";
+	static const char too_long[] = "\0\x80\x80\x80\x80\x80\x01\x7f", cut[] = "\0\x02\xff",
+			  early_end[] = "\0\x02\x08\0\x08";
 	kb_pclntab tab = { .quantum = 1, .pctab = { (const uint8_t *)too_long, sizeof(too_long) - 1 } };
 	kb_func f = { .tab = &tab, .entry = 0x1000, .end = 0x2000 };
 	int32_t v = 77;
@@ -627,16 +637,16 @@ static void test_code_refs(void **state)
 {
 	/* Every target is 0x2000; the code is at 0x1000. Checked with objdump. */
 	static const uint8_t code[] = {
-		0x48, 0x8d, 0x05, 0xf9, 0x0f, 0, 0,			     /* 1000 lea rax */
-		0x48, 0x8b, 0x0d, 0xf2, 0x0f, 0, 0,			     /* 1007 mov rcx */
-		0x80, 0x3d, 0xeb, 0x0f, 0, 0, 0,			     /* 100e cmp byte, 0 */
-		0x48, 0xc7, 0x05, 0xe0, 0x0f, 0, 0, 1, 0, 0, 0,		     /* 1015 mov qword, 1 */
-		0x66, 0xc7, 0x05, 0xd7, 0x0f, 0, 0, 1, 0,		     /* 1020 mov word, 1 */
-		0xf6, 0x05, 0xd0, 0x0f, 0, 0, 1,			     /* 1029 test byte, 1 */
-		0xf7, 0x1d, 0xca, 0x0f, 0, 0,				     /* 1030 neg dword */
-		0xf0, 0x48, 0x0f, 0xba, 0x2d, 0xc0, 0x0f, 0, 0, 3,	     /* 1036 lock bts qword, 3 */
-		0xf3, 0x0f, 0x6f, 0x05, 0xb8, 0x0f, 0, 0,		     /* 1040 movdqu xmm0 */
-		0x89, 0xc0, 0x90,					     /* 1048 mov eax, eax; nop */
+		0x48, 0x8d, 0x05, 0xf9, 0x0f, 0,    0,                /* 1000 lea rax */
+		0x48, 0x8b, 0x0d, 0xf2, 0x0f, 0,    0,                /* 1007 mov rcx */
+		0x80, 0x3d, 0xeb, 0x0f, 0,    0,    0,                /* 100e cmp byte, 0 */
+		0x48, 0xc7, 0x05, 0xe0, 0x0f, 0,    0,    1, 0, 0, 0, /* 1015 mov qword, 1 */
+		0x66, 0xc7, 0x05, 0xd7, 0x0f, 0,    0,    1, 0,       /* 1020 mov word, 1 */
+		0xf6, 0x05, 0xd0, 0x0f, 0,    0,    1,                /* 1029 test byte, 1 */
+		0xf7, 0x1d, 0xca, 0x0f, 0,    0,                      /* 1030 neg dword */
+		0xf0, 0x48, 0x0f, 0xba, 0x2d, 0xc0, 0x0f, 0, 0, 3,    /* 1036 lock bts qword, 3 */
+		0xf3, 0x0f, 0x6f, 0x05, 0xb8, 0x0f, 0,    0,          /* 1040 movdqu xmm0 */
+		0x89, 0xc0, 0x90,                                     /* 1048 mov eax, eax; nop */
 	};
 	uint64_t refs[32];
 	size_t n = kb_code_data_refs((kb_bytes){ code, sizeof(code) }, 0x1000, refs, 32);
@@ -649,7 +659,8 @@ static void test_code_refs(void **state)
 	assert_int_equal(kb_code_data_refs((kb_bytes){ code, 6 }, 0x1000, refs, 4), 0);
 	assert_int_equal(kb_code_data_refs((kb_bytes){ 0 }, 0x1000, refs, 4), 0);
 	/* Backwards. */
-	assert_int_equal(kb_code_data_refs((kb_bytes){ (const uint8_t *)"\x8b\x05\xfa\xff\xff\xff", 6 }, 0x1000, refs, 4), 1);
+	assert_int_equal(
+		kb_code_data_refs((kb_bytes){ (const uint8_t *)"\x8b\x05\xfa\xff\xff\xff", 6 }, 0x1000, refs, 4), 1);
 	assert_int_equal(refs[0], 0x1000);
 }
 

@@ -31,22 +31,32 @@ struct file {
 
 static void file_begin(struct file *f)
 {
-	*f = (struct file){ .eh = { .e_type = ET_EXEC, .e_machine = EM_X86_64, .e_version = 1, .e_ehsize = sizeof(Elf64_Ehdr),
-				    .e_phentsize = sizeof(Elf64_Phdr), .e_shentsize = sizeof(Elf64_Shdr) } };
+	*f = (struct file){ .eh = { .e_type = ET_EXEC,
+				    .e_machine = EM_X86_64,
+				    .e_version = 1,
+				    .e_ehsize = sizeof(Elf64_Ehdr),
+				    .e_phentsize = sizeof(Elf64_Phdr),
+				    .e_shentsize = sizeof(Elf64_Shdr) } };
 	memcpy(f->eh.e_ident, ELFMAG "\2\1\1", 7);
 	f->names_n = 1;
 	f->n = 1;
 }
 
-static Elf64_Shdr *add_section(struct file *f, const char *name, uint32_t type, uint64_t flags, uint64_t addr, kb_bytes b)
+static Elf64_Shdr *add_section(struct file *f, const char *name, uint32_t type, uint64_t flags, uint64_t addr,
+			       kb_bytes b)
 {
 	Elf64_Shdr *sh = &f->sh[f->n++];
 
 	assert_true(f->n <= SECTIONS);
 	while (f->bytes.n % 16)
 		kb_str_addn(&f->bytes, "", 1);
-	*sh = (Elf64_Shdr){ .sh_name = (uint32_t)f->names_n, .sh_type = type, .sh_flags = flags, .sh_addr = addr,
-		.sh_offset = BODY + f->bytes.n, .sh_size = b.n, .sh_addralign = 1 };
+	*sh = (Elf64_Shdr){ .sh_name = (uint32_t)f->names_n,
+			    .sh_type = type,
+			    .sh_flags = flags,
+			    .sh_addr = addr,
+			    .sh_offset = BODY + f->bytes.n,
+			    .sh_size = b.n,
+			    .sh_addralign = 1 };
 	assert_true(f->names_n + strlen(name) < sizeof(f->names));
 	memcpy(f->names + f->names_n, name, strlen(name) + 1);
 	f->names_n += strlen(name) + 1;
@@ -133,11 +143,14 @@ static void test_headers(void **state)
 	(void)state;
 	file_begin(&f);
 	add_blob(&f);
-	add_section(&f, ".note.gnu.build-id", SHT_NOTE, SHF_ALLOC, 0x400100, (kb_bytes){ (const uint8_t *)note, sizeof(note) - 1 });
+	add_section(&f, ".note.gnu.build-id", SHT_NOTE, SHF_ALLOC, 0x400100,
+		    (kb_bytes){ (const uint8_t *)note, sizeof(note) - 1 });
 	add_section(&f, ".bss", SHT_NOBITS, SHF_ALLOC | SHF_WRITE, DATA_ADDR, (kb_bytes){ 0 })->sh_size = 1ull << 40;
 	f.ph[f.nph++] = (Elf64_Phdr){ .p_type = PT_INTERP };
 	f.ph[f.nph++] = (Elf64_Phdr){ .p_type = PT_TLS, .p_memsz = 24, .p_align = 8 };
-	f.ph[f.nph++] = (Elf64_Phdr){ .p_type = PT_LOAD, .p_vaddr = 0x400000, .p_filesz = 8, .p_memsz = 16, .p_flags = PF_R | PF_X };
+	f.ph[f.nph++] = (Elf64_Phdr){
+		.p_type = PT_LOAD, .p_vaddr = 0x400000, .p_filesz = 8, .p_memsz = 16, .p_flags = PF_R | PF_X
+	};
 	f.eh.e_type = ET_DYN;
 	p = open_file(&f, &fd);
 	assert_true(kb_program_is_pie(p) && kb_program_is_dynamic(p));
@@ -169,7 +182,9 @@ static void test_no_sections(void **state)
 	file_begin(&f);
 	add_blob(&f);
 	f.ph[f.nph++] = (Elf64_Phdr){ .p_type = PT_LOAD, .p_flags = PF_R | PF_X, .p_filesz = 64 };
-	f.ph[f.nph++] = (Elf64_Phdr){ .p_type = PT_LOAD, .p_flags = PF_R | PF_W, .p_offset = f.sh[1].sh_offset, .p_filesz = sizeof(blob) };
+	f.ph[f.nph++] = (Elf64_Phdr){
+		.p_type = PT_LOAD, .p_flags = PF_R | PF_W, .p_offset = f.sh[1].sh_offset, .p_filesz = sizeof(blob)
+	};
 	kb_str out = file_end(&f);
 	memset(out.s + offsetof(Elf64_Ehdr, e_shoff), 0, 8);
 	memset(out.s + offsetof(Elf64_Ehdr, e_shnum), 0, 4);
@@ -214,7 +229,7 @@ static void test_refused(void **state)
 	assert_error(open_changed(&good, 16, ET_CORE), KB_E_NOT_GO);
 	assert_error(open_changed(&good, 16, ET_REL), KB_E_NOT_GO);
 	assert_error(open_changed(&good, 0, 'M'), KB_E_NOT_GO);
-	assert_error(open_changed(&good, BODY + 3, 'X'), KB_E_NOT_GO);	 /* no build info, no function table */
+	assert_error(open_changed(&good, BODY + 3, 'X'), KB_E_NOT_GO);     /* no build info, no function table */
 	assert_error(open_changed(&good, BODY + 15, 0), KB_E_UNSUPPORTED); /* of Go 1.17 or before */
 	kb_str_free(&good);
 	fd = file_fd(text_bytes("#!/bin/sh\n"));
@@ -228,10 +243,14 @@ static void test_refused(void **state)
 
 /* ---- symbols ------------------------------------------------------------------------------------------------------------------ */
 
-static void add_symbol(kb_str *syms, kb_str *names, const char *name, uint8_t type, uint16_t section, uint64_t addr, uint64_t size)
+static void add_symbol(kb_str *syms, kb_str *names, const char *name, uint8_t type, uint16_t section, uint64_t addr,
+		       uint64_t size)
 {
-	Elf64_Sym s = { .st_name = (uint32_t)names->n, .st_info = ELF64_ST_INFO(STB_GLOBAL, type), .st_shndx = section,
-		.st_value = addr, .st_size = size };
+	Elf64_Sym s = { .st_name = (uint32_t)names->n,
+			.st_info = ELF64_ST_INFO(STB_GLOBAL, type),
+			.st_shndx = section,
+			.st_value = addr,
+			.st_size = size };
 
 	kb_str_addn(names, name, strlen(name) + 1);
 	kb_str_addn(syms, (const char *)&s, sizeof(s));
@@ -301,18 +320,100 @@ static void test_symbols(void **state)
 
 /* Everything in the form that needs no tables: strings inline, references from the section's start. */
 static const uint8_t abbrev[] = {
-	1, DW_TAG_compile_unit, 1, DW_AT_name, DW_FORM_string, 0, 0,
-	2, DW_TAG_variable, 0, DW_AT_name, DW_FORM_string, DW_AT_location, DW_FORM_block1, DW_AT_type, DW_FORM_ref4, 0, 0,
-	3, DW_TAG_base_type, 0, DW_AT_name, DW_FORM_string, DW_AT_byte_size, DW_FORM_data1,
-	0x84, 0x52 /* 0x2904 as LEB128: go_runtime_type */, DW_FORM_addr, 0, 0,
-	4, DW_TAG_typedef, 0, DW_AT_name, DW_FORM_string, DW_AT_type, DW_FORM_ref4, 0, 0,
-	5, DW_TAG_structure_type, 1, DW_AT_name, DW_FORM_string, DW_AT_byte_size, DW_FORM_udata, 0, 0,
-	6, DW_TAG_member, 0, DW_AT_name, DW_FORM_string, DW_AT_data_member_location, DW_FORM_udata, DW_AT_type, DW_FORM_ref4, 0, 0,
-	7, DW_TAG_subprogram, 1, DW_AT_name, DW_FORM_string, 0, 0,
-	8, DW_TAG_array_type, 1, DW_AT_type, DW_FORM_ref4, 0, 0,
-	9, DW_TAG_subrange_type, 0, DW_AT_upper_bound, DW_FORM_udata, 0, 0,
-	10, DW_TAG_pointer_type, 0, DW_AT_type, DW_FORM_ref4, 0, 0,
-	11, DW_TAG_lexical_block, 1, DW_AT_sibling, DW_FORM_ref4, 0, 0,
+	1,
+	DW_TAG_compile_unit,
+	1,
+	DW_AT_name,
+	DW_FORM_string,
+	0,
+	0,
+	2,
+	DW_TAG_variable,
+	0,
+	DW_AT_name,
+	DW_FORM_string,
+	DW_AT_location,
+	DW_FORM_block1,
+	DW_AT_type,
+	DW_FORM_ref4,
+	0,
+	0,
+	3,
+	DW_TAG_base_type,
+	0,
+	DW_AT_name,
+	DW_FORM_string,
+	DW_AT_byte_size,
+	DW_FORM_data1,
+	0x84,
+	0x52 /* 0x2904 as LEB128: go_runtime_type */,
+	DW_FORM_addr,
+	0,
+	0,
+	4,
+	DW_TAG_typedef,
+	0,
+	DW_AT_name,
+	DW_FORM_string,
+	DW_AT_type,
+	DW_FORM_ref4,
+	0,
+	0,
+	5,
+	DW_TAG_structure_type,
+	1,
+	DW_AT_name,
+	DW_FORM_string,
+	DW_AT_byte_size,
+	DW_FORM_udata,
+	0,
+	0,
+	6,
+	DW_TAG_member,
+	0,
+	DW_AT_name,
+	DW_FORM_string,
+	DW_AT_data_member_location,
+	DW_FORM_udata,
+	DW_AT_type,
+	DW_FORM_ref4,
+	0,
+	0,
+	7,
+	DW_TAG_subprogram,
+	1,
+	DW_AT_name,
+	DW_FORM_string,
+	0,
+	0,
+	8,
+	DW_TAG_array_type,
+	1,
+	DW_AT_type,
+	DW_FORM_ref4,
+	0,
+	0,
+	9,
+	DW_TAG_subrange_type,
+	0,
+	DW_AT_upper_bound,
+	DW_FORM_udata,
+	0,
+	0,
+	10,
+	DW_TAG_pointer_type,
+	0,
+	DW_AT_type,
+	DW_FORM_ref4,
+	0,
+	0,
+	11,
+	DW_TAG_lexical_block,
+	1,
+	DW_AT_sibling,
+	DW_FORM_ref4,
+	0,
+	0,
 	0,
 };
 
@@ -464,8 +565,10 @@ static void check_var(const kb_dwarf_var *v, const char *name, const char *type,
 
 static void check_dwarf(kb_program *p)
 {
-	kb_dwarf_query q[] = { { .strukt = "runtime.mspan" }, { .strukt = "runtime.mspan", .field = "self.self.first" },
-		{ .strukt = "runtime.mspan", .field = "first.x" }, { .strukt = "runtime.g", .field = "goid" } };
+	kb_dwarf_query q[] = { { .strukt = "runtime.mspan" },
+			       { .strukt = "runtime.mspan", .field = "self.self.first" },
+			       { .strukt = "runtime.mspan", .field = "first.x" },
+			       { .strukt = "runtime.g", .field = "goid" } };
 	const kb_dwarf_var *v;
 	kb_bytes info;
 	size_t n;
@@ -595,8 +698,9 @@ static void test_cut_and_flipped(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_headers), cmocka_unit_test(test_no_sections), cmocka_unit_test(test_refused),
-		cmocka_unit_test(test_symbols), cmocka_unit_test(test_dwarf),	    cmocka_unit_test(test_impossible_sizes),
+		cmocka_unit_test(test_headers),         cmocka_unit_test(test_no_sections),
+		cmocka_unit_test(test_refused),         cmocka_unit_test(test_symbols),
+		cmocka_unit_test(test_dwarf),           cmocka_unit_test(test_impossible_sizes),
 		cmocka_unit_test(test_cut_and_flipped),
 	};
 

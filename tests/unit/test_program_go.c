@@ -102,7 +102,9 @@ static const struct fact *next_fact(const struct bin *b, const char *kind, size_
 
 static kb_bytes bytes_at(struct bin *b, uint64_t link_addr)
 {
-	static const char *const names[] = { ".text", ".rodata", ".data.rel.ro", ".gopclntab", ".data.rel.ro.gopclntab", ".go.func" };
+	static const char *const names[] = {
+		".text", ".rodata", ".data.rel.ro", ".gopclntab", ".data.rel.ro.gopclntab", ".go.func"
+	};
 
 	for (size_t i = 0; i < KB_ARRAY_LEN(names); i++) {
 		const kb_section *s = kb_program_section(b->p, names[i]);
@@ -240,8 +242,8 @@ static bool same_name(const char *table, const char *shown)
 
 	if (!strcmp(table, shown))
 		return true;
-	return open && close && dots && open - table == dots - shown && !strncmp(table, shown, (size_t)(open - table)) &&
-	       !strcmp(close + 1, dots + 5);
+	return open && close && dots && open - table == dots - shown &&
+	       !strncmp(table, shown, (size_t)(open - table)) && !strcmp(close + 1, dots + 5);
 }
 
 static size_t lines_at(struct bin *b, const kb_func *f, uint64_t pc, kb_line *out, size_t max)
@@ -255,8 +257,8 @@ static void check_line(const struct bin *b, uint64_t pc, const kb_line *line, co
 {
 	if ((with_name && !same_name(line->function, want->f[2])) || strcmp(line->file, want->f[3]) ||
 	    line->line != strtol(want->f[4], NULL, 10))
-		fail_msg("%s: pc %llx is %s %s:%d, the program says %s %s:%s", b->path, (unsigned long long)pc, line->function,
-			 line->file, line->line, want->f[2], want->f[3], want->f[4]);
+		fail_msg("%s: pc %llx is %s %s:%d, the program says %s %s:%s", b->path, (unsigned long long)pc,
+			 line->function, line->file, line->line, want->f[2], want->f[3], want->f[4]);
 }
 
 static void check_pcs(struct bin *b)
@@ -271,14 +273,16 @@ static void check_pcs(struct bin *b)
 		kb_func f;
 
 		if (!kb_func_find(&b->tab, pc, &f))
-			fail_msg("%s: no function at %llx, which is in %s", b->path, (unsigned long long)pc, fact->f[2]);
+			fail_msg("%s: no function at %llx, which is in %s", b->path, (unsigned long long)pc,
+				 fact->f[2]);
 		assert_true(pc >= f.entry && pc < f.end);
 		if (pc + 1 == f.end) /* Go looks up pc+1 first, which is another function */
 			continue;
 		assert_true(lines_at(b, &f, pc, lines, FRAMES_MAX) > 0);
 		inlined += lines[0].inlined;
 		/* Without symbols the tree's place is not known here. */
-		check_line(b, pc, &lines[0], fact, b->tab.gofunc || (kb_pc_data(&f, KB_PCDATA_INLTREE, pc, &index) && index < 0));
+		check_line(b, pc, &lines[0], fact,
+			   b->tab.gofunc || (kb_pc_data(&f, KB_PCDATA_INLTREE, pc, &index) && index < 0));
 		checked++;
 	}
 	assert_true(checked > 2000);
@@ -394,7 +398,8 @@ static void check_vars(struct bin *b)
 	assert_string_equal(dwarf_var(b, "main.table")->type_name, "[4096]uint8");
 	at = 0;
 	while ((fact = next_fact(b, "field", &at))) {
-		kb_dwarf_query q[2] = { { fact->f[1], fact->f[2], { 0 }, false }, { fact->f[1], "no.such", { 0 }, true } };
+		kb_dwarf_query q[2] = { { fact->f[1], fact->f[2], { 0 }, false },
+					{ fact->f[1], "no.such", { 0 }, true } };
 
 		assert_ok(kb_program_dwarf_fields(b->p, q, 2));
 		assert_true(q[0].found && !q[1].found);
@@ -488,7 +493,7 @@ OVER_ALL(references)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_file),  cmocka_unit_test(test_entries), cmocka_unit_test(test_pcs),
+		cmocka_unit_test(test_file),   cmocka_unit_test(test_entries), cmocka_unit_test(test_pcs),
 		cmocka_unit_test(test_frames), cmocka_unit_test(test_vars),    cmocka_unit_test(test_references),
 	};
 
