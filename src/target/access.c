@@ -1,8 +1,8 @@
 /* May we read this process, and if not: which of the kernel's many gates is shut, and what opens it.
  *
- * The order is that of the kernel (kernel/ptrace.c __ptrace_may_access, security/commoncap.c, security/yama/yama_lsm.c):
- * same user ids or CAP_SYS_PTRACE; dumpable or CAP_SYS_PTRACE; no more capabilities than we have, or CAP_SYS_PTRACE; Yama. A
- * seccomp filter on our own process stands before all of them. */
+ * The order is that of the kernel (kernel/ptrace.c __ptrace_may_access, security/commoncap.c,
+ * security/yama/yama_lsm.c): same user ids or CAP_SYS_PTRACE; dumpable or CAP_SYS_PTRACE; no more capabilities than
+ * we have, or CAP_SYS_PTRACE; Yama. A seccomp filter on our own process stands before all of them. */
 #include "private.h"
 
 #include <errno.h>
@@ -26,11 +26,12 @@ static kb_error *refused(const struct kb_access_facts *f, const char *why)
 
 static kb_error *by_filter(const struct kb_access_facts *f)
 {
-	return kb_error_remedy(refused(f, f->readv_errno == ENOSYS || f->ptrace_errno == ENOSYS ?
-	                                      "this kernel or sandbox has no ptrace or process_vm_readv" :
-	                                      "a seccomp filter on keptby's own process forbids ptrace or process_vm_readv"),
-	                       "start keptby outside this sandbox, or with a filter that allows both (docker run "
-	                       "--cap-add SYS_PTRACE allows them; so does --security-opt seccomp=unconfined)");
+	return kb_error_remedy(
+		refused(f, f->readv_errno == ENOSYS || f->ptrace_errno == ENOSYS
+				   ? "this kernel or sandbox has no ptrace or process_vm_readv"
+				   : "a seccomp filter on keptby's own process forbids ptrace or process_vm_readv"),
+		"start keptby outside this sandbox, or with a filter that allows both (docker run "
+		"--cap-add SYS_PTRACE allows them; so does --security-opt seccomp=unconfined)");
 }
 
 static kb_error *by_uid(const struct kb_access_facts *f)
@@ -39,37 +40,42 @@ static kb_error *by_uid(const struct kb_access_facts *f)
 	const struct kb_status *t = &f->target;
 	bool mixed = t->ruid != t->euid || t->euid != t->suid || t->rgid != t->egid || t->egid != t->sgid;
 	if (mixed && f->self.ruid == t->ruid)
-		snprintf(why, sizeof why, "it changed its user or group ids (set-user-ID?), and keptby lacks CAP_SYS_PTRACE");
+		snprintf(why, sizeof why,
+			 "it changed its user or group ids (set-user-ID?), and keptby lacks CAP_SYS_PTRACE");
 	else if (f->self.ruid == t->euid && f->self.rgid != t->egid)
-		snprintf(why, sizeof why, "it runs with group %u, keptby with group %u and without CAP_SYS_PTRACE", t->egid,
-		         f->self.rgid);
+		snprintf(why, sizeof why, "it runs with group %u, keptby with group %u and without CAP_SYS_PTRACE",
+			 t->egid, f->self.rgid);
 	else
 		snprintf(why, sizeof why, "it belongs to uid %u, keptby runs as uid %u without CAP_SYS_PTRACE", t->euid,
-		         f->self.ruid);
+			 f->self.ruid);
 	if (f->self.euid == 0)
 		return kb_error_remedy(refused(f, why), "%s", in_container);
 	return kb_error_remedy(refused(f, why), "run keptby as root (sudo keptby …)%s",
-	                       mixed ? "" : ", or as the user the process belongs to");
+			       mixed ? "" : ", or as the user the process belongs to");
 }
 
 static kb_error *by_capability(const struct kb_access_facts *f, const char *why)
 {
 	if (f->self.euid == 0)
 		return kb_error_remedy(refused(f, why), "%s", in_container);
-	return kb_error_remedy(refused(f, why), "run keptby as root, or give it the capability: setcap cap_sys_ptrace+ep "
-	                                        "$(command -v keptby)");
+	return kb_error_remedy(refused(f, why),
+			       "run keptby as root, or give it the capability: setcap cap_sys_ptrace+ep "
+			       "$(command -v keptby)");
 }
 
 static kb_error *by_yama(const struct kb_access_facts *f)
 {
 	char why[128];
 	snprintf(why, sizeof why, "Yama forbids it (kernel.yama.ptrace_scope = %d%s)", f->yama,
-	         f->yama == 1 ? ": only a parent may trace" : f->yama == 2 ? ": only with CAP_SYS_PTRACE" : ": nobody may");
+		 f->yama == 1   ? ": only a parent may trace"
+		 : f->yama == 2 ? ": only with CAP_SYS_PTRACE"
+				: ": nobody may");
 	if (f->yama >= 3)
-		return kb_error_remedy(refused(f, why), "this setting can be changed only by a reboot with another "
-		                                        "kernel.yama.ptrace_scope; a core works without it (GOTRACEBACK=crash)");
+		return kb_error_remedy(refused(f, why),
+				       "this setting can be changed only by a reboot with another "
+				       "kernel.yama.ptrace_scope; a core works without it (GOTRACEBACK=crash)");
 	return kb_error_remedy(refused(f, why), "run keptby as root (or with CAP_SYS_PTRACE), or: sysctl -w "
-	                                        "kernel.yama.ptrace_scope=0");
+						"kernel.yama.ptrace_scope=0");
 }
 
 static bool ids_match(const struct kb_access_facts *f)
@@ -84,16 +90,19 @@ static kb_error *without_capability(const struct kb_access_facts *f)
 	if (!ids_match(f))
 		return by_uid(f);
 	if (f->proc_owner != f->target.euid)
-		return by_capability(f, "it is not dumpable (prctl PR_SET_DUMPABLE, or an executable that its user may not "
-		                        "read), and keptby lacks CAP_SYS_PTRACE");
+		return by_capability(
+			f, "it is not dumpable (prctl PR_SET_DUMPABLE, or an executable that its user may not "
+			   "read), and keptby lacks CAP_SYS_PTRACE");
 	if (f->target.cap_prm & ~f->self.cap_prm)
-		return by_capability(f, "it has capabilities that keptby has not (CapPrm), and keptby lacks CAP_SYS_PTRACE");
+		return by_capability(
+			f, "it has capabilities that keptby has not (CapPrm), and keptby lacks CAP_SYS_PTRACE");
 	if (f->yama >= 1)
 		return by_yama(f);
 	if (f->userns_known && !f->same_userns)
 		return by_capability(f, "it lives in another user namespace");
-	return by_capability(f, "it may be not dumpable (prctl PR_SET_DUMPABLE), or a security module (SELinux, AppArmor) "
-	                        "forbids it; keptby lacks CAP_SYS_PTRACE");
+	return by_capability(f,
+			     "it may be not dumpable (prctl PR_SET_DUMPABLE), or a security module (SELinux, AppArmor) "
+			     "forbids it; keptby lacks CAP_SYS_PTRACE");
 }
 
 static kb_error *despite_capability(const struct kb_access_facts *f)
@@ -101,10 +110,12 @@ static kb_error *despite_capability(const struct kb_access_facts *f)
 	if (f->yama >= 3)
 		return by_yama(f);
 	if (!f->self_userns_initial || (f->userns_known && !f->same_userns))
-		return kb_error_remedy(refused(f, "it lives in another user namespace, where keptby's CAP_SYS_PTRACE does not count"),
-		                       "run keptby as root of the host, or inside the process's own user namespace (nsenter -U)");
-	return kb_error_remedy(refused(f, "a security module (SELinux, AppArmor) forbids it, although keptby has CAP_SYS_PTRACE"),
-	                       "look for the denial in the audit log (ausearch -m avc, or dmesg), and allow ptrace there");
+		return kb_error_remedy(
+			refused(f, "it lives in another user namespace, where keptby's CAP_SYS_PTRACE does not count"),
+			"run keptby as root of the host, or inside the process's own user namespace (nsenter -U)");
+	return kb_error_remedy(
+		refused(f, "a security module (SELinux, AppArmor) forbids it, although keptby has CAP_SYS_PTRACE"),
+		"look for the denial in the audit log (ausearch -m avc, or dmesg), and allow ptrace there");
 }
 
 static bool denied(int err)
@@ -126,13 +137,13 @@ kb_error *kb_access_diagnose(const struct kb_access_facts *f)
 	return without_capability(f);
 }
 
-/* ---- gathering -------------------------------------------------------------------------------------------------------- */
+/* ---- gathering ------------------------------------------------------------------------------------------------- */
 
 static int read_yama(void)
 {
 	kb_str text = { 0 };
 	kb_error *err = kb_proc_slurp(AT_FDCWD, "/proc/sys/kernel/yama/ptrace_scope", 64, &text);
-	int v = err ? -1 : atoi(text.s);
+	int v = err ? -1 : (int)strtol(text.s, NULL, 10);
 	kb_error_free(err);
 	kb_str_free(&text);
 	return v;
@@ -145,7 +156,7 @@ static bool in_initial_userns(void)
 	unsigned long long inside = 0, outside = 0, n = 0;
 	kb_error *err = kb_proc_slurp(AT_FDCWD, "/proc/self/uid_map", 4096, &text);
 	bool initial = err || (sscanf(text.s, "%llu %llu %llu", &inside, &outside, &n) == 3 && !inside && !outside &&
-	                       n == 4294967295ull);
+			       n == 4294967295ull);
 	kb_error_free(err);
 	kb_str_free(&text);
 	return initial;
@@ -160,8 +171,8 @@ static void gather_userns(int dirfd, struct kb_access_facts *f)
 	f->self_userns_initial = in_initial_userns();
 }
 
-/* Calls that the kernel itself refuses with another number than a filter would, and that change nothing: an address that
- * is never mapped, and PTRACE_SEIZE with an argument that must be 0 (kernel/ptrace.c ptrace_attach: EIO). */
+/* Calls that the kernel itself refuses with another number than a filter would, and that change nothing: an address
+ * that is never mapped, and PTRACE_SEIZE with an argument that must be 0 (kernel/ptrace.c ptrace_attach: EIO). */
 static void probe_calls(struct kb_access_facts *f)
 {
 	uint8_t byte;
@@ -176,7 +187,8 @@ static kb_error *gather(pid_t pid, int dirfd, struct kb_access_facts *f)
 	KB_TRY(kb_proc_status(dirfd, "status", &f->target));
 	KB_TRY(kb_proc_status(AT_FDCWD, "/proc/self/status", &f->self));
 	f->yama = read_yama();
-	/* Of a file in it: the directory itself always belongs to the process's user (fs/proc/base.c task_dump_owner). */
+	/* Of a file in it: the directory itself always belongs to the process's user (fs/proc/base.c
+	 * task_dump_owner). */
 	f->proc_owner = fstatat(dirfd, "stat", &st, 0) ? f->target.euid : st.st_uid;
 	f->pid = pid;
 	gather_userns(dirfd, f);

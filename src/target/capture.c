@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #define KB_IOV_MAX 1024u /* UIO_MAXIOV */
+#define KB_BRIDGE 1024u  /* two ranges this near are read as one piece, see read_batch */
 
 /* Least significant byte first, bytes in which all agree are skipped: a sort by comparison of 50,000 ranges would cost
  * the standing target several milliseconds. tmp has room for n. */
@@ -84,8 +85,9 @@ struct run {
 	kb_target *t;
 	struct kb_capture_item *v;
 	size_t n, i;
-	uint64_t off;  /* bytes of item i dealt with */
-	uint64_t good; /* start of the readable run that ends at off */
+	size_t batch_end; /* the item behind the last call's */
+	uint64_t off;     /* bytes of item i dealt with */
+	uint64_t good;    /* start of the readable run that ends at off */
 	size_t n_fresh;
 };
 
@@ -112,13 +114,25 @@ static kb_error *next_item_if_done(struct run *r)
 	return NULL;
 }
 
+/* Bytes between item i and the next that were read with them, into nowhere. */
+static uint64_t bridge(const struct kb_capture_item *v, size_t i)
+{
+	kb_addr end = v[i].start + v[i].n, next = v[i + 1].start;
+	return next - end <= KB_BRIDGE || KB_PAGE_DOWN(end - 1) == KB_PAGE_DOWN(next) ? next - end : 0;
+}
+
 static kb_error *advance(struct run *r, uint64_t got)
 {
 	while (got) {
-		uint64_t left = r->v[r->i].n - r->off, step = got < left ? got : left;
+		size_t i = r->i;
+		uint64_t left = r->v[i].n - r->off, step = got < left ? got : left;
 		r->off += step;
 		got -= step;
 		KB_TRY(next_item_if_done(r));
+		if (r->i != i && r->i < r->batch_end) {
+			uint64_t gap = bridge(r->v, i);
+			got -= got < gap ? got : gap;
+		}
 	}
 	return NULL;
 }
@@ -133,45 +147,64 @@ static kb_error *hole(struct run *r)
 	return next_item_if_done(r);
 }
 
-/* One call for up to 1,024 pieces; neighbours in the target are one piece when they are neighbours here as well. */
-static ssize_t read_batch(const struct run *r, uint64_t *ret_asked)
-{
+/* The pieces of one call. The kernel takes the two lists for two streams of bytes: pieces near each other in the
+ * target are one remote piece, as that is what costs (a page table walk each), and what lies between them goes to a
+ * waste buffer. */
+struct batch {
 	struct iovec local[KB_IOV_MAX], remote[KB_IOV_MAX];
-	size_t k = 0;
+	size_t n_local, n_remote;
+};
+
+static void add_piece(struct batch *b, uint8_t *data, kb_addr a, size_t n)
+{
+	struct iovec *l = b->n_local ? &b->local[b->n_local - 1] : NULL,
+		     *q = b->n_remote ? &b->remote[b->n_remote - 1] : NULL;
+	if (l && (uint8_t *)l->iov_base + l->iov_len == data)
+		l->iov_len += n;
+	else
+		b->local[b->n_local++] = (struct iovec){ data, n };
+	if (q && (uintptr_t)q->iov_base + q->iov_len == a)
+		q->iov_len += n;
+	else
+		b->remote[b->n_remote++] = (struct iovec){ (void *)(uintptr_t)a, n };
+}
+
+static void fill_batch(struct run *r, struct batch *b, uint8_t *waste)
+{
 	uint64_t off = r->off;
-	*ret_asked = 0;
-	for (size_t i = r->i; i < r->n; i++, off = 0) {
+	size_t i = r->i;
+	for (; i < r->n && b->n_local + 2 <= KB_IOV_MAX && b->n_remote < KB_IOV_MAX; i++, off = 0) {
 		const struct kb_capture_item *it = &r->v[i];
-		uint8_t *data = it->data + off;
-		kb_addr a = it->start + off;
-		size_t n = (size_t)(it->n - off);
-		if (k && (uint8_t *)local[k - 1].iov_base + local[k - 1].iov_len == data &&
-		    (uintptr_t)remote[k - 1].iov_base + remote[k - 1].iov_len == a) {
-			local[k - 1].iov_len += n;
-			remote[k - 1].iov_len += n;
-		} else if (k == KB_IOV_MAX) {
-			break;
-		} else {
-			local[k] = (struct iovec){ data, n };
-			remote[k++] = (struct iovec){ (void *)(uintptr_t)a, n };
-		}
-		*ret_asked += n;
+		uint64_t gap = i > r->i ? bridge(r->v, i - 1) : 0;
+		if (gap)
+			add_piece(b, waste, it->start - gap, gap);
+		add_piece(b, it->data + off, it->start + off, (size_t)(it->n - off));
 	}
-	if (k == 1 || r->t->live.use_mem) {
+	r->batch_end = i;
+}
+
+static ssize_t read_batch(struct run *r)
+{
+	struct batch b;
+	uint8_t waste[KB_PAGE];
+	b.n_local = b.n_remote = 0;
+	if (r->t->live.use_mem) {
 		int err;
-		*ret_asked = local[0].iov_len;
-		size_t got = kb_live_read_run(r->t, (uintptr_t)remote[0].iov_base, local[0].iov_base, local[0].iov_len, &err);
+		const struct kb_capture_item *it = &r->v[r->i];
+		size_t got =
+			kb_live_read_run(r->t, it->start + r->off, it->data + r->off, (size_t)(it->n - r->off), &err);
+		r->batch_end = r->i + 1;
 		errno = err;
 		return got ? (ssize_t)got : -1;
 	}
-	return process_vm_readv(r->t->live.pid, local, k, remote, k, 0);
+	fill_batch(r, &b, waste);
+	return process_vm_readv(r->t->live.pid, b.local, b.n_local, b.remote, b.n_remote, 0);
 }
 
 static kb_error *read_items(struct run *r)
 {
 	while (r->i < r->n) {
-		uint64_t asked;
-		ssize_t got = read_batch(r, &asked);
+		ssize_t got = read_batch(r);
 		if (got < 0 && errno == EINTR)
 			continue;
 		if (got < 0 && errno == ESRCH)

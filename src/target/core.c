@@ -1,4 +1,5 @@
-/* An ELF core as a target: segments, what is missing of them, and reading. All numbers in the file are checked before use. */
+/* An ELF core as a target: segments, what is missing of them, and reading. All numbers in the file are checked
+ * before use. */
 #include "core.h"
 
 #include <errno.h>
@@ -12,7 +13,7 @@
 
 #define KB_MAX_PHDRS 8000000u
 
-/* ---- headers -------------------------------------------------------------------------------------------------------- */
+/* ---- headers --------------------------------------------------------------------------------------------------- */
 
 static kb_error *compressed(kb_bytes b, const char *path)
 {
@@ -26,8 +27,9 @@ static kb_error *compressed(kb_bytes b, const char *path)
 	};
 	for (size_t i = 0; i < KB_ARRAY_LEN(known); i++)
 		if (b.n > 4 && !memcmp(b.p, known[i].magic, strlen(known[i].magic)))
-			return kb_error_remedy(kb_error_new(KB_E_UNSUPPORTED, "%s is compressed (%s)", path, known[i].name),
-			                       "unpack it first: %s %s (or coredumpctl dump)", known[i].command, path);
+			return kb_error_remedy(kb_error_new(KB_E_UNSUPPORTED, "%s is compressed (%s)", path,
+							    known[i].name),
+					       "unpack it first: %s %s (or coredumpctl dump)", known[i].command, path);
 	return NULL;
 }
 
@@ -43,18 +45,19 @@ static kb_error *check_header(kb_bytes b, const char *path, Elf64_Ehdr *ret)
 	memcpy(ret, b.p, sizeof *ret);
 	if (ret->e_type != ET_CORE)
 		return kb_error_new(KB_E_CORRUPT, "%s is not a core%s", path,
-		                    ret->e_type == ET_EXEC || ret->e_type == ET_DYN ? " but an executable" : "");
+				    ret->e_type == ET_EXEC || ret->e_type == ET_DYN ? " but an executable" : "");
 	if (ret->e_machine != EM_X86_64)
-		return kb_error_new(KB_E_UNSUPPORTED, "%s is a core of another architecture (ELF machine %u), not amd64", path,
-		                    ret->e_machine);
+		return kb_error_new(KB_E_UNSUPPORTED,
+				    "%s is a core of another architecture (ELF machine %u), not amd64", path,
+				    ret->e_machine);
 	if (ret->e_phentsize != sizeof(Elf64_Phdr))
 		return kb_error_new(KB_E_CORRUPT, "%s has program headers of %u bytes, not %zu", path, ret->e_phentsize,
-		                    sizeof(Elf64_Phdr));
+				    sizeof(Elf64_Phdr));
 	return NULL;
 }
 
-/* With 65,535 program headers or more the number is in the first section header, which the kernel writes last: in a cut core
- * it is missing. Then the table ends where the first part it names begins. */
+/* With 65,535 program headers or more the number is in the first section header, which the kernel writes last: in a
+ * cut core it is missing. Then the table ends where the first part it names begins. */
 static uint64_t count_phdrs(kb_bytes b, const Elf64_Ehdr *e)
 {
 	Elf64_Shdr s;
@@ -155,7 +158,8 @@ static kb_error *read_phdrs(kb_target *t, kb_bytes table, uint64_t n, struct mis
 		if (p.p_type == PT_LOAD)
 			KB_TRY(add_load(c, &p));
 		else if (p.p_type == PT_NOTE)
-			KB_TRY(kb_core_notes(t, kb_slice(c->bytes, p.p_offset, present(c->bytes, p.p_offset, p.p_filesz))));
+			KB_TRY(kb_core_notes(t, kb_slice(c->bytes, p.p_offset,
+							 present(c->bytes, p.p_offset, p.p_filesz))));
 		if (p.p_type == PT_LOAD || p.p_type == PT_NOTE)
 			note_missing(m, c->bytes, &p);
 	}
@@ -185,23 +189,23 @@ static kb_error *say_missing(kb_target *t, const struct missing *m)
 	t->info.truncated = true;
 	t->info.missing_bytes = m->bytes;
 	if (asprintf(&t->info.truncated_text,
-	             "the core is cut short: %s of the %s its headers announce are not in the file (%s): %" PRIu64 " of %" PRIu64
-	             " parts are incomplete or missing%s%s",
-	             lost, all, size, m->parts, m->all_parts, where,
-	             m->notes ? "; threads and mapped files are among what is missing" : "") < 0) {
+		     "the core is cut short: %s of the %s its headers announce are not in the file (%s): %" PRIu64
+		     " of %" PRIu64 " parts are incomplete or missing%s%s",
+		     lost, all, size, m->parts, m->all_parts, where,
+		     m->notes ? "; threads and mapped files are among what is missing" : "") < 0) {
 		t->info.truncated_text = NULL;
 		return kb_error_nomem();
 	}
 	return NULL;
 }
 
-/* ---- segments --------------------------------------------------------------------------------------------------------- */
+/* ---- segments -------------------------------------------------------------------------------------------------- */
 
 static int seg_order(const void *a, const void *b)
 {
 	const struct kb_seg *x = a, *y = b;
 	return x->start != y->start ? (x->start > y->start) - (x->start < y->start)
-	                            : (x->offset > y->offset) - (x->offset < y->offset);
+				    : (x->offset > y->offset) - (x->offset < y->offset);
 }
 
 static int map_order(const void *a, const void *b)
@@ -274,8 +278,13 @@ static kb_error *add_piece(struct pieces *p, struct kb_seg s)
 
 static struct kb_seg left_out(const struct kb_core_map *m, kb_addr a, kb_addr b)
 {
-	return (struct kb_seg){ .start = a, .end = b, .present_end = a, .announced_end = a, .perms = KB_PERM_R,
-		                .file = (int32_t)m->file, .file_offset = m->offset + (a - m->start) };
+	return (struct kb_seg){ .start = a,
+				.end = b,
+				.present_end = a,
+				.announced_end = a,
+				.perms = KB_PERM_R,
+				.file = (int32_t)m->file,
+				.file_offset = m->offset + (a - m->start) };
 }
 
 /* The part of a segment up to the next border of a mapped file. i is the first file mapping whose end is above a. */
@@ -337,8 +346,9 @@ kb_error *kb_core_build_segments(struct kb_core *c)
 	return NULL;
 }
 
-/* The kernel leaves out anonymous memory that nobody wrote to, which reads as zero; with a core filter without bit 0 it leaves
- * out all of it, and then nothing is known. The two are told apart by whether any anonymous memory was written. */
+/* The kernel leaves out anonymous memory that nobody wrote to, which reads as zero; with a core filter without bit 0
+ * it leaves out all of it, and then nothing is known. The two are told apart by whether any anonymous memory was
+ * written. */
 static void judge_anonymous(kb_target *t)
 {
 	struct kb_core *c = t->core;
@@ -370,13 +380,17 @@ static kb_error *build_mappings(kb_target *t)
 			return kb_error_nomem();
 		if (!KB_ROOM(t->maps.v, t->maps.n, t->maps.cap, 3 * KB_MAX_MAPPINGS))
 			return kb_error_nomem();
-		t->maps.v[t->maps.n++] = (kb_mapping){ .start = s->start, .end = s->end, .file_offset = s->file_offset,
-			                               .perms = s->perms, .path = path, .deleted = gone };
+		t->maps.v[t->maps.n++] = (kb_mapping){ .start = s->start,
+						       .end = s->end,
+						       .file_offset = s->file_offset,
+						       .perms = s->perms,
+						       .path = path,
+						       .deleted = gone };
 	}
 	return NULL;
 }
 
-/* ---- opening ------------------------------------------------------------------------------------------------------------ */
+/* ---- opening --------------------------------------------------------------------------------------------------- */
 
 static kb_error *map_file(const char *path, kb_bytes *ret, uint64_t *ret_mtime)
 {
@@ -455,7 +469,7 @@ void kb_core_free(struct kb_core *c)
 	free(c);
 }
 
-/* ---- reading ------------------------------------------------------------------------------------------------------------ */
+/* ---- reading --------------------------------------------------------------------------------------------------- */
 
 enum source { FROM_CORE, FROM_FILE, FROM_NOTHING, IS_ZERO };
 

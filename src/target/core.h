@@ -21,8 +21,8 @@ struct kb_core_map {
 	uint32_t file; /* index into files */
 };
 
-/* A PT_LOAD, later cut at the borders of mapped files. From start: present bytes lie in the core, then announced ones are
- * missing (the file is cut short), then come bytes that were left out on purpose. */
+/* A PT_LOAD, later cut at the borders of mapped files. From start: present bytes lie in the core, then announced
+ * ones are missing (the file is cut short), then come bytes that were left out on purpose. */
 struct kb_seg {
 	kb_addr start, end, present_end, announced_end;
 	uint64_t offset; /* of start in the core */
@@ -39,12 +39,12 @@ struct kb_core {
 	size_t n_segs, segs_cap;
 	struct kb_core_file *files;
 	size_t n_files, files_cap;
-	kb_map by_path; /* hash of the path → index into files */
+	kb_map by_path;           /* hash of the path → index into files */
 	struct kb_core_map *maps; /* sorted by start, not overlapping after kb_core_sort_maps */
 	size_t n_maps, maps_cap;
 	kb_bytes auxv;
 	const char *fname; /* the command's name by NT_PRPSINFO, or "" */
-	size_t n_open; /* files opened for attach_files */
+	size_t n_open;     /* files opened for attach_files */
 };
 
 /* All notes of one PT_NOTE. */

@@ -1,4 +1,5 @@
-/* The files behind a core: which one is the executable, does it belong to this core, and what the core left out of them. */
+/* The files behind a core: which one is the executable, does it belong to this core, and what the core left out of
+ * them. */
 #include "core.h"
 
 #include <errno.h>
@@ -13,7 +14,7 @@
 #define KB_HEAD_MAX 65536u     /* of the executable: ELF header, program headers, notes */
 #define KB_BUILD_ID_MAX 256u
 
-/* ---- executables ------------------------------------------------------------------------------------------------------- */
+/* ---- executables ----------------------------------------------------------------------------------------------- */
 
 struct exe_file {
 	uint8_t head[KB_HEAD_MAX];
@@ -63,22 +64,22 @@ static kb_error *read_exe(int fd, const char *path, uint64_t size, struct exe_fi
 	memcpy(&x->e, x->head, sizeof x->e);
 	if (x->e.e_type == ET_CORE)
 		return kb_error_remedy(kb_error_new(KB_E_CORRUPT, "%s is a core, not an executable", path),
-		                       "the order is: keptby EXECUTABLE -c CORE");
+				       "the order is: keptby EXECUTABLE -c CORE");
 	if (x->e.e_ident[EI_CLASS] != ELFCLASS64 || x->e.e_machine != EM_X86_64)
 		return kb_error_new(KB_E_UNSUPPORTED, "%s is not an amd64 executable", path);
 	return NULL;
 }
 
-/* ---- build ids --------------------------------------------------------------------------------------------------------- */
+/* ---- build ids ------------------------------------------------------------------------------------------------- */
 
-/* Go's own build id where there is one, else the GNU one. Go's note has the name "Go" and type 4 (cmd/link/internal/ld/elf.go
- * ELF_NOTE_GOBUILDID_TAG). */
+/* Go's own build id where there is one, else the GNU one. Go's note has the name "Go" and type 4
+ * (cmd/link/internal/ld/elf.go ELF_NOTE_GOBUILDID_TAG). */
 static kb_bytes build_id_in(kb_bytes notes)
 {
 	kb_bytes gnu = { NULL, 0 };
 	uint32_t namesz, descsz, type;
 	for (uint64_t off = 0; kb_get_u32(notes, off, &namesz) && kb_get_u32(notes, off + 4, &descsz) &&
-	                       kb_get_u32(notes, off + 8, &type);) {
+			       kb_get_u32(notes, off + 8, &type);) {
 		uint64_t desc_at = off + 12 + (((uint64_t)namesz + 3) & ~3ull);
 		kb_bytes name = kb_slice(notes, off + 12, namesz), desc = kb_slice(notes, desc_at, descsz);
 		if (!desc.n || desc.n > KB_BUILD_ID_MAX)
@@ -131,12 +132,12 @@ static void print_id(char *buf, size_t n, kb_bytes id)
 		at += (size_t)snprintf(buf + at, n - at, "%02x", id.p[i]);
 }
 
-/* ---- does the executable belong to the core? ---------------------------------------------------------------------------- */
+/* ---- does the executable belong to the core? ------------------------------------------------------------------- */
 
 static kb_error *mismatch(const char *exe, const char *core, const char *why)
 {
 	return kb_error_remedy(kb_error_new(KB_E_CORRUPT, "%s was not made by %s: %s", core, exe, why),
-	                       "give the executable that was running: keptby EXECUTABLE -c CORE");
+			       "give the executable that was running: keptby EXECUTABLE -c CORE");
 }
 
 /* Segments of the executable and what NT_FILE says of it must have the same distance between file and memory. */
@@ -144,14 +145,15 @@ static bool mapping_fits(const struct exe_file *x, const struct kb_core_map *m, 
 {
 	Elf64_Phdr p;
 	for (unsigned i = 0; exe_phdr(x, i, &p); i++)
-		if (p.p_type == PT_LOAD && KB_PAGE_DOWN(p.p_vaddr + bias) - KB_PAGE_DOWN(p.p_offset) == m->start - m->offset &&
+		if (p.p_type == PT_LOAD &&
+		    KB_PAGE_DOWN(p.p_vaddr + bias) - KB_PAGE_DOWN(p.p_offset) == m->start - m->offset &&
 		    m->offset < KB_PAGE_UP(p.p_offset + p.p_filesz))
 			return true;
 	return false;
 }
 
 static kb_error *check_mappings(const struct kb_core *c, const struct exe_file *x, uint64_t bias, const char *path,
-                                const char *core_path)
+				const char *core_path)
 {
 	char why[160];
 	for (size_t i = 0; i < c->n_maps; i++) {
@@ -159,20 +161,23 @@ static kb_error *check_mappings(const struct kb_core *c, const struct exe_file *
 		if (!c->files[m->file].is_exe)
 			continue;
 		if (!mapping_fits(x, m, bias)) {
-			snprintf(why, sizeof why, "its mapping at 0x%" PRIx64 " (file offset 0x%" PRIx64
-			         ") is no segment of this executable", m->start, m->offset);
+			snprintf(why, sizeof why,
+				 "its mapping at 0x%" PRIx64 " (file offset 0x%" PRIx64
+				 ") is no segment of this executable",
+				 m->start, m->offset);
 			return mismatch(path, core_path, why);
 		}
 		if (KB_PAGE_UP(x->size) < m->offset + (m->end - m->start)) {
 			snprintf(why, sizeof why, "it mapped %" PRIu64 " bytes of a file, this one has %" PRIu64,
-			         m->offset + (m->end - m->start), x->size);
+				 m->offset + (m->end - m->start), x->size);
 			return mismatch(path, core_path, why);
 		}
 	}
 	return NULL;
 }
 
-/* The core's page with the ELF header against the file's. Section headers may differ: one of the two may be stripped. */
+/* The core's page with the ELF header against the file's. Section headers may differ: one of the two may be
+ * stripped. */
 static kb_error *check_page(kb_bytes in_core, const struct exe_file *x, const char *path, const char *core_path)
 {
 	char a[KB_BUILD_ID_MAX + 1], b[KB_BUILD_ID_MAX + 1], why[2 * KB_BUILD_ID_MAX + 64];
@@ -218,17 +223,18 @@ static bool find_bias(const struct kb_core *c, const struct exe_file *x, uint64_
 }
 
 static kb_error *check_auxv(const struct kb_core *c, const struct exe_file *x, uint64_t bias, const char *path,
-                            const char *core_path)
+			    const char *core_path)
 {
 	char why[160];
 	uint64_t v;
 	if (kb_core_auxv(c, AT_PHNUM, &v) && v != x->e.e_phnum) {
-		snprintf(why, sizeof why, "it had %" PRIu64 " program headers, this executable has %u", v, x->e.e_phnum);
+		snprintf(why, sizeof why, "it had %" PRIu64 " program headers, this executable has %u", v,
+			 x->e.e_phnum);
 		return mismatch(path, core_path, why);
 	}
 	if (kb_core_auxv(c, AT_ENTRY, &v) && v != x->e.e_entry + bias) {
 		snprintf(why, sizeof why, "its entry point was 0x%" PRIx64 ", this executable's is 0x%" PRIx64, v,
-		         (uint64_t)x->e.e_entry + bias);
+			 (uint64_t)x->e.e_entry + bias);
 		return mismatch(path, core_path, why);
 	}
 	if (x->e.e_type == ET_EXEC && bias)
@@ -250,7 +256,7 @@ static kb_error *check_exe(const struct kb_core *c, const struct exe_file *x, co
 	return check_mappings(c, x, bias, path, core_path);
 }
 
-/* ---- attaching ------------------------------------------------------------------------------------------------------------ */
+/* ---- attaching ------------------------------------------------------------------------------------------------- */
 
 static bool same_file(const struct kb_core *c, const char *path)
 {
@@ -258,7 +264,8 @@ static bool same_file(const struct kb_core *c, const char *path)
 	return !strncmp(base ? base + 1 : path, c->fname, strlen(c->fname)) && c->fname[0];
 }
 
-/* NT_FILE's path of the executable: where the program headers were (AT_PHDR), else by the command's name, else the first. */
+/* NT_FILE's path of the executable: where the program headers were (AT_PHDR), else by the command's name, else the
+ * first. */
 static const char *find_exe_path(const struct kb_core *c)
 {
 	uint64_t at;
@@ -298,8 +305,10 @@ static kb_error *add_exe_maps(kb_target *t, const struct exe_file *x)
 		if (!KB_ROOM(c->maps, c->n_maps, c->maps_cap, KB_MAX_MAPPINGS))
 			return kb_error_nomem();
 		kb_addr start = KB_PAGE_DOWN(p.p_vaddr + bias);
-		c->maps[c->n_maps++] = (struct kb_core_map){ .start = start, .end = KB_PAGE_UP(p.p_vaddr + bias + p.p_filesz),
-			                                     .offset = KB_PAGE_DOWN(p.p_offset), .file = file };
+		c->maps[c->n_maps++] = (struct kb_core_map){ .start = start,
+							     .end = KB_PAGE_UP(p.p_vaddr + bias + p.p_filesz),
+							     .offset = KB_PAGE_DOWN(p.p_offset),
+							     .file = file };
 	}
 	return kb_core_build_segments(c);
 }
@@ -350,9 +359,10 @@ kb_error *kb_core_attach_exe(kb_target *t, const char *path, const char *core_pa
 	return use_exe(t, t->info.exe, core_path, size);
 }
 
-/* ---- the other files ------------------------------------------------------------------------------------------------------ */
+/* ---- the other files ------------------------------------------------------------------------------------------- */
 
-/* A library may have been replaced since: believed only when its first page is the core's, or not in the core at all. */
+/* A library may have been replaced since: believed only when its first page is the core's, or not in the core at
+ * all. */
 static bool file_fits(const struct kb_core *c, uint32_t file, int fd)
 {
 	uint8_t page[KB_PAGE];

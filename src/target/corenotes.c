@@ -1,4 +1,5 @@
-/* The notes of a core: threads, process, auxiliary vector, mapped files. Sizes in them are the file's claim, not a fact. */
+/* The notes of a core: threads, process, auxiliary vector, mapped files. Sizes in them are the file's claim, not a
+ * fact. */
 #include "core.h"
 
 #include <stdlib.h>
@@ -62,7 +63,8 @@ static kb_error *note_file(kb_target *t, kb_bytes d)
 {
 	struct kb_core *c = t->core;
 	uint64_t count, page;
-	if (!kb_get_u64(d, 0, &count) || !kb_get_u64(d, 8, &page) || count > (d.n - 16) / 24 || !page || page > 1u << 30)
+	if (!kb_get_u64(d, 0, &count) || !kb_get_u64(d, 8, &page) || count > (d.n - 16) / 24 || !page ||
+	    page > 1u << 30)
 		return NULL;
 	uint64_t names = 16 + count * 24;
 	c->has_file_note = true;
@@ -118,7 +120,8 @@ kb_error *kb_core_notes(kb_target *t, kb_bytes notes)
 	uint32_t namesz, descsz, type;
 
 	/* Every note takes at least 12 bytes, so the loop ends. */
-	while (kb_get_u32(notes, off, &namesz) && kb_get_u32(notes, off + 4, &descsz) && kb_get_u32(notes, off + 8, &type)) {
+	while (kb_get_u32(notes, off, &namesz) && kb_get_u32(notes, off + 4, &descsz) &&
+	       kb_get_u32(notes, off + 8, &type)) {
 		uint64_t name_at = off + 12, desc_at = name_at + (((uint64_t)namesz + 3) & ~3ull);
 		if (desc_at > notes.n || descsz > notes.n - desc_at)
 			break;

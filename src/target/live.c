@@ -108,12 +108,13 @@ static kb_error *check_state(pid_t pid, const struct kb_status *st, const struct
 {
 	enum { PF_KTHREAD_ = 0x00200000 }; /* linux/sched.h */
 	if (st->tgid && st->tgid != pid)
-		return kb_error_remedy(
-			kb_error_new(KB_E_NOT_FOUND, "%d is a thread of process %d, not a process", (int)pid, (int)st->tgid),
-			"give the process: %d", (int)st->tgid);
+		return kb_error_remedy(kb_error_new(KB_E_NOT_FOUND, "%d is a thread of process %d, not a process",
+						    (int)pid, (int)st->tgid),
+				       "give the process: %d", (int)st->tgid);
 	if (st->state == 'Z' || st->state == 'X')
-		return kb_error_new(KB_E_NOT_FOUND, "process %d (%s) has ended; only its exit status is left (a zombie)",
-		                    (int)pid, st->name);
+		return kb_error_new(KB_E_NOT_FOUND,
+				    "process %d (%s) has ended; only its exit status is left (a zombie)", (int)pid,
+				    st->name);
 	if (stat->flags & PF_KTHREAD_)
 		return kb_error_new(KB_E_NOT_FOUND, "%d (%s) is a kernel thread, not a program", (int)pid, st->name);
 	return NULL;

@@ -9,9 +9,9 @@ static bool number(const char **p, const char *end, unsigned base, uint64_t *ret
 	uint64_t v = 0;
 	const char *s = *p;
 	for (; s < end; s++) {
-		unsigned d = *s >= '0' && *s <= '9' ? (unsigned)(*s - '0')
-		           : *s >= 'a' && *s <= 'f' ? (unsigned)(*s - 'a') + 10
-		                                    : 99;
+		unsigned d = *s >= '0' && *s <= '9'   ? (unsigned)(*s - '0')
+			     : *s >= 'a' && *s <= 'f' ? (unsigned)(*s - 'a') + 10
+						      : 99;
 		if (d >= base)
 			break;
 		if (v > (UINT64_MAX - d) / base)

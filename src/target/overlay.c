@@ -21,7 +21,8 @@ static bool add_block(struct kb_overlay *o, size_t payload, int flags)
 	if (b == MAP_FAILED)
 		return false;
 	if (!(flags & MAP_POPULATE))
-		madvise(b, size, MADV_HUGEPAGE); /* fewer faults while the target stands still; a refusal does no harm */
+		madvise(b, size,
+			MADV_HUGEPAGE); /* fewer faults while the target stands still; a refusal does no harm */
 	*b = (struct kb_block){ .next = o->blocks, .size = size, .used = KB_BLOCK_HEADER };
 	o->blocks = b;
 	return true;
@@ -56,9 +57,21 @@ void kb_overlay_free(struct kb_overlay *o)
 	*o = (struct kb_overlay){ 0 };
 }
 
+static bool is_first_above(const struct kb_overlay *o, size_t i, kb_addr a)
+{
+	return i < o->n && o->pieces[i].end > a && (i == 0 || o->pieces[i - 1].end <= a);
+}
+
+/* Most reads are near the one before: each thread tries its last answer and the one behind it first. */
 size_t kb_overlay_find(const struct kb_overlay *o, kb_addr a)
 {
+	static _Thread_local size_t hint;
 	size_t lo = 0, hi = o->n;
+
+	if (is_first_above(o, hint, a))
+		return hint;
+	if (is_first_above(o, hint + 1, a))
+		return ++hint;
 	while (lo < hi) {
 		size_t mid = lo + (hi - lo) / 2;
 		if (o->pieces[mid].end <= a)
@@ -66,6 +79,7 @@ size_t kb_overlay_find(const struct kb_overlay *o, kb_addr a)
 		else
 			hi = mid;
 	}
+	hint = lo;
 	return lo;
 }
 

@@ -16,7 +16,7 @@
 #define KB_MAX_THREADS 1000000u
 #define KB_MAX_CAPTURES 64000000u
 
-/* ---- captured ranges (overlay.c) ------------------------------------------------------------------------------ */
+/* ---- captured ranges (overlay.c) ------------------------------------------------------------------------------- */
 
 /* One captured piece; data is NULL where the target could not be read at that time (the hole stays a hole). */
 struct kb_piece {
@@ -29,7 +29,8 @@ struct kb_overlay {
 	struct kb_piece *pieces;
 	size_t n, cap;
 	struct kb_block *blocks; /* memory of the copies; only ever added to */
-	struct kb_capture_item *items; /* room for kb_target_capture_many, kept so that the second call needs no new pages */
+	struct kb_capture_item
+		*items; /* room for kb_target_capture_many, kept so that the second call needs no new pages */
 	size_t items_cap;
 	struct kb_piece *fresh;
 	size_t fresh_cap;
@@ -52,7 +53,7 @@ size_t kb_overlay_find(const struct kb_overlay *o, kb_addr a);
 kb_error *kb_overlay_merge(struct kb_overlay *o, const struct kb_piece *fresh, size_t n) KB_MUST_CHECK;
 void kb_overlay_free(struct kb_overlay *o);
 
-/* ---- mappings (maps.c) ------------------------------------------------------------------------------------------ */
+/* ---- mappings (maps.c) ----------------------------------------------------------------------------------------- */
 
 struct kb_maps {
 	kb_mapping *v;
@@ -65,7 +66,7 @@ const kb_mapping *kb_maps_at(const struct kb_maps *m, kb_addr a);
 /* Index of the first mapping whose end is above a. */
 size_t kb_maps_find(const struct kb_maps *m, kb_addr a);
 
-/* ---- /proc (procfs.c) ------------------------------------------------------------------------------------------- */
+/* ---- /proc (procfs.c) ------------------------------------------------------------------------------------------ */
 
 /* The whole text of a file under a directory descriptor, NUL-terminated, at most max bytes (the rest is left out). */
 kb_error *kb_proc_slurp(int dirfd, const char *name, size_t max, kb_str *ret) KB_MUST_CHECK;
@@ -98,19 +99,19 @@ kb_error *kb_proc_open(pid_t pid, int *ret_dirfd) KB_MUST_CHECK; /* KB_E_NOT_FOU
 /* Where a link of the directory points; " (deleted)" is cut off and told. NULL when unreadable. malloc'ed. */
 char *kb_proc_link(int dirfd, const char *name, bool *ret_deleted);
 
-/* ---- access (access.c) ------------------------------------------------------------------------------------------ */
+/* ---- access (access.c) ----------------------------------------------------------------------------------------- */
 
 /* Everything the diagnosis rests on, so that it can be tested without such a kernel. */
 struct kb_access_facts {
 	pid_t pid;
 	struct kb_status self, target;
 	uid_t self_fsuid;
-	int yama;             /* kernel.yama.ptrace_scope, -1 without Yama */
-	bool mem_opens;       /* /proc/PID/mem could be opened */
+	int yama;       /* kernel.yama.ptrace_scope, -1 without Yama */
+	bool mem_opens; /* /proc/PID/mem could be opened */
 	int mem_errno;
-	int readv_errno;      /* of process_vm_readv on an address that is never mapped: EFAULT is good */
-	int ptrace_errno;     /* of a ptrace call that must fail with EIO: something else is a filter */
-	uid_t proc_owner;     /* owner of the files in /proc/PID: root when it is not dumpable */
+	int readv_errno;  /* of process_vm_readv on an address that is never mapped: EFAULT is good */
+	int ptrace_errno; /* of a ptrace call that must fail with EIO: something else is a filter */
+	uid_t proc_owner; /* owner of the files in /proc/PID: root when it is not dumpable */
 	bool same_userns, userns_known;
 	bool self_userns_initial;
 };
@@ -118,7 +119,7 @@ struct kb_access_facts {
 kb_error *kb_access_diagnose(const struct kb_access_facts *f) KB_MUST_CHECK;
 kb_error *kb_access_check_dir(pid_t pid, int dirfd) KB_MUST_CHECK;
 
-/* ---- the target ------------------------------------------------------------------------------------------------- */
+/* ---- the target ------------------------------------------------------------------------------------------------ */
 
 /* Kept beside kb_thread for the core we may write. */
 struct kb_thread_raw {
@@ -141,16 +142,16 @@ struct kb_boost {
 
 struct kb_live {
 	pid_t pid;
-	int proc_fd;     /* /proc/PID: opening below it fails once the process is gone, also when the number is used again */
-	int mem_fd;      /* /proc/PID/mem */
-	int task_fd;     /* /proc/PID/task, for listing */
-	bool use_mem;    /* process_vm_readv is not allowed: read by mem_fd */
-	bool in_ns;      /* the target lives in an inner PID namespace */
+	int proc_fd;  /* /proc/PID: opening below it fails once the process is gone, even if the PID is used again */
+	int mem_fd;   /* /proc/PID/mem */
+	int task_fd;  /* /proc/PID/task, for listing */
+	bool use_mem; /* process_vm_readv is not allowed: read by mem_fd */
+	bool in_ns;   /* the target lives in an inner PID namespace */
 	uint8_t auxv[1024];
 	size_t auxv_n;
 	struct kb_tracee *tracees;
 	size_t n_tracees, tracees_cap;
-	kb_map by_tid;      /* tid → index in tracees + 1 */
+	kb_map by_tid;            /* tid → index in tracees + 1 */
 	struct kb_tracer *tracer; /* not NULL while stopped */
 	uint64_t stop_start;
 	struct kb_boost boost; /* of the caller's thread */
@@ -169,7 +170,8 @@ struct kb_target {
 	struct kb_core *core; /* NULL for a live process */
 };
 
-/* Reads without the overlay; never crosses an unreadable page; as many bytes as are readable from a on, without a hole; *ret_err 0 or an errno. */
+/* Reads without the overlay; never crosses an unreadable page; as many bytes as are readable from a on, without a
+ * hole; *ret_err 0 or an errno. */
 size_t kb_live_read_run(const kb_target *t, kb_addr a, void *buf, size_t n, int *ret_err);
 /* The same for a core; *ret_missing when the bytes exist but not in the file. Never fails otherwise. */
 size_t kb_core_read_run(const struct kb_core *c, kb_addr a, void *buf, size_t n);
@@ -185,8 +187,8 @@ void kb_live_close(kb_target *t);
 /* "process N has ended" */
 kb_error *kb_live_gone(const kb_target *t) KB_MUST_CHECK;
 
-/* First address in [a, end) worth trying after a failed read at a: the next page where a mapping is known, else the next
- * mapping; end when there is none. */
+/* First address in [a, end) worth trying after a failed read at a: the next page where a mapping is known, else the
+ * next mapping; end when there is none. */
 kb_addr kb_live_after_hole(const kb_target *t, kb_addr a, kb_addr end);
 
 /* Pagemap words of the pages from a on: bit 63 present, bit 62 swapped. False when unreadable. */
@@ -195,7 +197,7 @@ bool kb_pagemap_read(int pagemap_fd, kb_addr a, uint64_t *words, size_t pages);
 
 /* Finds runs of pages that are present or swapped, in address order. Start with { .fd = …, .next = from }. */
 struct kb_page_runs {
-	int fd; /* of pagemap; -1: all pages count as present */
+	int fd;       /* of pagemap; -1: all pages count as present */
 	bool no_scan; /* a kernel without PAGEMAP_SCAN */
 	kb_addr next; /* looked at up to here */
 	struct kb_page_run {

@@ -1,4 +1,5 @@
-/* Reading /proc: always through a directory descriptor, so that a PID number used again by another process is noticed. */
+/* Reading /proc: always through a directory descriptor, so that a PID number used again by another process is
+ * noticed. */
 #include "private.h"
 
 #include <errno.h>

@@ -1,4 +1,5 @@
-/* Reading and capturing. What was captured wins over the running process; the search in the sorted captures takes no lock. */
+/* Reading and capturing. What was captured wins over the running process; the search in the sorted captures takes no
+ * lock. */
 #include "private.h"
 
 #include <errno.h>
@@ -69,9 +70,10 @@ static kb_error *read_failed(const kb_target *t, int err, kb_addr a)
 	return kb_error_errno(err, "cannot read the memory of process %d", (int)t->live.pid);
 }
 
-/* ---- public reads -------------------------------------------------------------------------------------------------- */
+/* ---- public reads ---------------------------------------------------------------------------------------------- */
 
-/* Reads from one source: a capture, a capture's hole, or the process between two captures. *ret_n is what was asked of it. */
+/* Reads from one source: a capture, a capture's hole, or the process between two captures. *ret_n is what was asked
+ * of it. */
 static size_t read_live_part(const kb_target *t, kb_addr a, void *buf, size_t n, size_t *ret_n, int *ret_err)
 {
 	const struct kb_overlay *o = &t->overlay;

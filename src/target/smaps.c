@@ -20,7 +20,7 @@ static uint64_t kilobytes(const char *p)
 	return strtoull(p, NULL, 10) << 10;
 }
 
-/* "start-end perms …": a header line starts with a hexadecimal digit in lower case; the other lines with a capital. */
+/* "start-end perms …": a header line starts with a hexadecimal digit in lower case, others with a capital. */
 static bool is_header(const char *line)
 {
 	return (*line >= '0' && *line <= '9') || (*line >= 'a' && *line <= 'f');
@@ -79,7 +79,7 @@ bool kb_pagemap_read(int pagemap_fd, kb_addr a, uint64_t *words, size_t pages)
 	return true;
 }
 
-/* ---- runs of pages ------------------------------------------------------------------------------------------------- */
+/* ---- runs of pages --------------------------------------------------------------------------------------------- */
 
 /* struct pm_scan_arg of linux/fs.h since Linux 6.7, which older headers do not have. */
 struct pm_scan {
@@ -92,9 +92,13 @@ struct pm_scan {
 /* The kernel walks the page tables, so that terabytes of nothing (a sanitizer's shadow) cost nothing. */
 static bool fill_by_scan(struct kb_page_runs *r, kb_addr end)
 {
-	struct pm_scan arg = { .size = sizeof arg, .start = r->next, .end = end, .vec = (uintptr_t)r->v,
-		               .vec_len = KB_ARRAY_LEN(r->v), .category_anyof_mask = KB_PAGE_IS_PRESENT_OR_SWAPPED,
-		               .return_mask = KB_PAGE_IS_PRESENT_OR_SWAPPED };
+	struct pm_scan arg = { .size = sizeof arg,
+			       .start = r->next,
+			       .end = end,
+			       .vec = (uintptr_t)r->v,
+			       .vec_len = KB_ARRAY_LEN(r->v),
+			       .category_anyof_mask = KB_PAGE_IS_PRESENT_OR_SWAPPED,
+			       .return_mask = KB_PAGE_IS_PRESENT_OR_SWAPPED };
 	int n = ioctl(r->fd, KB_PAGEMAP_SCAN, &arg);
 	if (n < 0 || arg.walk_end <= r->next)
 		return false;

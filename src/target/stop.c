@@ -1,11 +1,12 @@
 /* The stop: every thread seized, interrupted, its registers taken; and the way back.
  *
- * - A thread of its own does it. A tracee can be let go only while it stands in a stop, so one that does not get there in
- *   time (state D, vfork) could not be released by us; but the kernel releases all tracees of a thread that ends, also
- *   those, and takes the pending interrupt off them. Nothing stays stopped whatever happens.
- * - PTRACE_SEIZE, never ATTACH: no SIGSTOP is sent, a stopped job stays a stopped job, and when we die the kernel detaches.
- * - Stops are looked at with WNOWAIT. An ordinary wait empties the tracee's exit code, and the signal in it would be lost
- *   if we were killed before the detach; so it stays, and either our detach or the kernel's delivers it.
+ * - A thread of its own does it. A tracee can be let go only while it stands in a stop, so one that does not get
+ *   there in time (state D, vfork) could not be released by us; but the kernel releases all tracees of a thread that
+ *   ends, also those, and takes the pending interrupt off them. Nothing stays stopped whatever happens.
+ * - PTRACE_SEIZE, never ATTACH: no SIGSTOP is sent, a stopped job stays a stopped job, and when we die the kernel
+ *   detaches.
+ * - Stops are looked at with WNOWAIT. An ordinary wait empties the tracee's exit code, and the signal in it would be
+ *   lost if we were killed before the detach; so it stays, and either our detach or the kernel's delivers it.
  * - A thread may come to a signal-delivery-stop instead of our interrupt: that signal is given back at the detach. */
 #include "private.h"
 
@@ -24,12 +25,12 @@
 #include <time.h>
 #include <unistd.h>
 
-#define KB_SEIZE_ROUNDS 8u        /* listings before the first interrupt, while new threads keep coming */
-#define KB_MAPS_IN_STOP 4000u     /* with more mappings than that the list is read just before the stop */
+#define KB_SEIZE_ROUNDS 8u    /* listings before the first interrupt, while new threads keep coming */
+#define KB_MAPS_IN_STOP 4000u /* with more mappings than that the list is read just before the stop */
 #define KB_RESERVE_MIN (4u << 20)
 #define KB_RESERVE_MAX (64u << 20)
 
-/* ---- tracees ----------------------------------------------------------------------------------------------------- */
+/* ---- tracees --------------------------------------------------------------------------------------------------- */
 
 static struct kb_tracee *tracee_find(struct kb_live *l, pid_t tid)
 {
@@ -71,8 +72,8 @@ static kb_error *traced_already(const struct kb_live *l, pid_t tid, pid_t tracer
 		snprintf(name, sizeof name, "%s", st.comm);
 	kb_error_free(err);
 	return kb_error_remedy(kb_error_new(KB_E_PERMISSION, "thread %d of process %d is already traced by PID %d (%s)",
-	                                    (int)tid, (int)l->pid, (int)tracer, name),
-	                       "a process can have one tracer only: end or detach %s first", name);
+					    (int)tid, (int)l->pid, (int)tracer, name),
+			       "a process can have one tracer only: end or detach %s first", name);
 }
 
 /* Why SEIZE said EPERM; NULL when the thread is on its way out. */
@@ -132,7 +133,7 @@ static kb_error *each_task(kb_target *t, kb_error *(*fn)(kb_target *, pid_t, boo
 	}
 }
 
-/* ---- waiting ----------------------------------------------------------------------------------------------------- */
+/* ---- waiting --------------------------------------------------------------------------------------------------- */
 
 static void nap(unsigned round)
 {
@@ -173,7 +174,8 @@ static bool poll_tracee(const struct kb_live *l, struct kb_tracee *tr)
 		return true;
 	}
 	tr->state = KB_TRACEE_STOPPED;
-	/* An event (our interrupt, or a job that is stopped) has a number in the second byte; a bare one is a signal. */
+	/* An event (our interrupt, or a job that is stopped) has a number in the second byte; a bare one is a
+	 * signal. */
 	tr->signal = si.si_status >> 8 ? 0 : si.si_status & 0x7f;
 	return true;
 }
@@ -184,12 +186,13 @@ static kb_error *stop_timed_out(const kb_target *t, const struct kb_tracee *tr, 
 	const char *why = "has not come to a stop";
 	bool known = thread_status(&t->live, tr->tid, &st);
 	if (known && st.state == 'D')
-		why = "waits in the kernel and cannot be interrupted (state D: a disk, a network file system, or vfork)";
+		why = "waits in the kernel and cannot be interrupted (state D: a disk, a network, or vfork)";
 	else if (known && st.state == 'R')
 		why = "was not given a CPU";
-	return kb_error_remedy(kb_error_new(KB_E_LIMIT, "process %d could not be stopped within %u ms: thread %d (%s) %s",
-	                                    (int)t->live.pid, max_ms, (int)tr->tid, known ? st.name : "?", why),
-	                       "the process runs on; try again, or allow a longer stop");
+	return kb_error_remedy(kb_error_new(KB_E_LIMIT,
+					    "process %d could not be stopped within %u ms: thread %d (%s) %s",
+					    (int)t->live.pid, max_ms, (int)tr->tid, known ? st.name : "?", why),
+			       "the process runs on; try again, or allow a longer stop");
 }
 
 static kb_error *wait_all(kb_target *t, uint64_t deadline, unsigned max_ms)
@@ -215,12 +218,13 @@ static kb_error *wait_all(kb_target *t, uint64_t deadline, unsigned max_ms)
 	}
 }
 
-/* ---- stopping ---------------------------------------------------------------------------------------------------- */
+/* ---- stopping -------------------------------------------------------------------------------------------------- */
 
 static void interrupt_from(struct kb_live *l, size_t from)
 {
 	for (size_t i = from; i < l->n_tracees; i++)
-		ptrace(PTRACE_INTERRUPT, l->tracees[i].tid, 0, 0); /* fails only when it has ended: the wait will tell */
+		ptrace(PTRACE_INTERRUPT, l->tracees[i].tid, 0,
+		       0); /* fails only when it has ended: the wait will tell */
 }
 
 /* Until a listing shows no thread that we do not hold. Threads stopped already make no new ones, so this ends. */
@@ -243,8 +247,9 @@ static kb_error *stop_threads(kb_target *t, uint64_t deadline, unsigned max_ms)
 		interrupted = l->n_tracees;
 		KB_TRY(wait_all(t, deadline, max_ms));
 		if (fresh && kb_now_ns() > deadline)
-			return kb_error_new(KB_E_LIMIT, "process %d makes threads faster than they can be stopped (%u ms)",
-			                    (int)l->pid, max_ms);
+			return kb_error_new(KB_E_LIMIT,
+					    "process %d makes threads faster than they can be stopped (%u ms)",
+					    (int)l->pid, max_ms);
 	}
 	return NULL;
 }
@@ -344,10 +349,10 @@ static kb_error *check_same_program(const kb_target *t)
 	if (n == 0)
 		return kb_live_gone(t);
 	return kb_error_new(KB_E_GONE, "process %d has started another program (execve) while it was looked at",
-	                    (int)t->live.pid);
+			    (int)t->live.pid);
 }
 
-/* ---- priority ---------------------------------------------------------------------------------------------------- */
+/* ---- priority -------------------------------------------------------------------------------------------------- */
 
 /* On a busy machine half of a stop is waiting for a CPU. Not allowed for ordinary users: then it is as it is. */
 static void boost(struct kb_boost *b)
@@ -371,7 +376,7 @@ static void unboost(struct kb_boost *b)
 	b->old_policy = -1;
 }
 
-/* ---- the way back -------------------------------------------------------------------------------------------------- */
+/* ---- the way back ---------------------------------------------------------------------------------------------- */
 
 /* What cannot be detached here (killed meanwhile, or not yet in a stop) is released when this thread ends. */
 static void detach_all(kb_target *t)
@@ -388,7 +393,7 @@ static void detach_all(kb_target *t)
 		t->info.stopped_ns = kb_now_ns() - l->stop_start;
 }
 
-/* ---- the tracing thread ---------------------------------------------------------------------------------------------- */
+/* ---- the tracing thread ---------------------------------------------------------------------------------------- */
 
 struct kb_tracer {
 	kb_target *t;
@@ -464,7 +469,7 @@ kb_error *kb_target_resume(kb_target *t)
 	return NULL;
 }
 
-/* ---- public ---------------------------------------------------------------------------------------------------------- */
+/* ---- public ---------------------------------------------------------------------------------------------------- */
 
 /* Room for what is typically captured in the stop: the executable's writable data and its bss. */
 static void reserve_room(kb_target *t)

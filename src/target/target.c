@@ -50,8 +50,23 @@ kb_error *kb_target_refresh_maps(kb_target *t)
 
 void kb_regs_from_user(kb_regs *r, const struct user_regs_struct *u)
 {
-	*r = (kb_regs){ .rip = u->rip, .rsp = u->rsp, .rbp = u->rbp, .rax = u->rax, .rbx = u->rbx, .rcx = u->rcx,
-		        .rdx = u->rdx, .rsi = u->rsi, .rdi = u->rdi, .r8 = u->r8, .r9 = u->r9, .r10 = u->r10,
-		        .r11 = u->r11, .r12 = u->r12, .r13 = u->r13, .r14 = u->r14, .r15 = u->r15,
-		        .orig_rax = u->orig_rax, .fs_base = u->fs_base };
+	*r = (kb_regs){ .rip = u->rip,
+			.rsp = u->rsp,
+			.rbp = u->rbp,
+			.rax = u->rax,
+			.rbx = u->rbx,
+			.rcx = u->rcx,
+			.rdx = u->rdx,
+			.rsi = u->rsi,
+			.rdi = u->rdi,
+			.r8 = u->r8,
+			.r9 = u->r9,
+			.r10 = u->r10,
+			.r11 = u->r11,
+			.r12 = u->r12,
+			.r13 = u->r13,
+			.r14 = u->r14,
+			.r15 = u->r15,
+			.orig_rax = u->orig_rax,
+			.fs_base = u->fs_base };
 }

@@ -1,8 +1,9 @@
-/* Writing a core of a live process: the same file that the kernel would write, but sparse, and without killing anybody.
+/* Writing a core of a live process: the same file that the kernel would write, but sparse, and without killing
+ * anybody.
  *
- * Registers and captured ranges are those of the last stop; the rest of the memory is read while the process runs. What is not
- * resident is not read (that would make the target use memory for it) and stays a hole in the file, which reads as zero: that is
- * what the process would see there. */
+ * Registers and captured ranges are those of the last stop; the rest of the memory is read while the process runs.
+ * What is not resident is not read (that would make the target use memory for it) and stays a hole in the file,
+ * which reads as zero: that is what the process would see there. */
 #include "private.h"
 
 #include <elf.h>
@@ -15,7 +16,7 @@
 
 #define KB_CHUNK (4u << 20)
 #define KB_CHUNK_PAGES (KB_CHUNK / KB_PAGE)
-#define KB_BIG_HOLE (64u << 20)     /* a hole from this size on is left out of the file, not only of the disk */
+#define KB_BIG_HOLE (64u << 20) /* a hole from this size on is left out of the file, not only of the disk */
 #define KB_MAX_SEGMENTS 4000000u
 
 struct out_seg {
@@ -31,21 +32,21 @@ struct writer {
 	const kb_progress *progress;
 	struct out_seg *segs;
 	size_t n_segs, segs_cap;
-	kb_map code;      /* hash of the path → 1, for files that are mapped executable somewhere */
-	kb_map resident;  /* start → 1, for mappings with any resident or swapped page */
+	kb_map code;     /* hash of the path → 1, for files that are mapped executable somewhere */
+	kb_map resident; /* start → 1, for mappings with any resident or swapped page */
 	bool know_resident;
 	kb_str notes;
 	struct chunk {
 		uint32_t seg;
 		uint64_t off;
-	} *chunks;
+	} * chunks;
 	size_t n_chunks, chunks_cap;
 	uint8_t *buffers; /* one for each worker */
 	_Atomic uint64_t written;
 	_Atomic size_t done;
 };
 
-/* ---- notes ------------------------------------------------------------------------------------------------------------------ */
+/* ---- notes ----------------------------------------------------------------------------------------------------- */
 
 static void add_note(kb_str *out, uint32_t type, const void *desc, size_t n)
 {
@@ -57,7 +58,8 @@ static void add_note(kb_str *out, uint32_t type, const void *desc, size_t n)
 	kb_str_addn(out, zeros, -n & 3);
 }
 
-static void note_thread(struct writer *w, const kb_thread *th, const struct kb_thread_raw *raw, const struct kb_stat *st)
+static void note_thread(struct writer *w, const kb_thread *th, const struct kb_thread_raw *raw,
+			const struct kb_stat *st)
 {
 	struct elf_prstatus s = { 0 };
 	s.pr_pid = th->inner_tid;
@@ -154,7 +156,7 @@ static kb_error *build_notes(struct writer *w)
 	return w->notes.failed ? kb_error_nomem() : NULL;
 }
 
-/* ---- what goes into the file -------------------------------------------------------------------------------------------------- */
+/* ---- what goes into the file ----------------------------------------------------------------------------------- */
 
 static bool starts_with(const char *s, const char *prefix)
 {
@@ -165,8 +167,8 @@ static bool starts_with(const char *s, const char *prefix)
 static bool is_device(const kb_mapping *m)
 {
 	return starts_with(m->path, "[vvar") || starts_with(m->path, "[vsyscall") ||
-	       (starts_with(m->path, "/dev/") && !starts_with(m->path, "/dev/zero") && !starts_with(m->path, "/dev/shm/") &&
-	        !starts_with(m->path, "/dev/hugepages/"));
+	       (starts_with(m->path, "/dev/") && !starts_with(m->path, "/dev/zero") &&
+		!starts_with(m->path, "/dev/shm/") && !starts_with(m->path, "/dev/hugepages/"));
 }
 
 static uint64_t path_key(const char *path)
@@ -217,8 +219,9 @@ static kb_error *add_seg(struct writer *w, const kb_mapping *m, kb_addr start, k
 		return NULL;
 	if (!KB_ROOM(w->segs, w->n_segs, w->segs_cap, KB_MAX_SEGMENTS))
 		return kb_error_new(KB_E_LIMIT, "the process has too many mappings for a core");
-	w->segs[w->n_segs++] = (struct out_seg){ .start = start, .end = end, .in_file = in_file ? end - start : 0,
-		                                 .perms = m->perms, .sparse = !m->inode };
+	w->segs[w->n_segs++] = (struct out_seg){
+		.start = start, .end = end, .in_file = in_file ? end - start : 0, .perms = m->perms, .sparse = !m->inode
+	};
 	return NULL;
 }
 
@@ -288,7 +291,7 @@ static kb_error *plan(struct writer *w)
 		if (is_device(m))
 			continue;
 		bool empty = !m->inode && w->know_resident && !kb_map_get(&w->resident, m->start, &ignored) &&
-		             !was_captured(w, m);
+			     !was_captured(w, m);
 		if (!wanted(w, m) || empty)
 			KB_TRY(add_seg(w, m, m->start, m->end, false));
 		else if (!m->inode && m->end - m->start > KB_BIG_HOLE)
@@ -310,7 +313,7 @@ static kb_error *plan_chunks(struct writer *w)
 	return NULL;
 }
 
-/* ---- writing ------------------------------------------------------------------------------------------------------------------- */
+/* ---- writing --------------------------------------------------------------------------------------------------- */
 
 static kb_error *write_at(struct writer *w, const void *data, size_t n, uint64_t off)
 {
@@ -391,9 +394,16 @@ static kb_error *write_headers(struct writer *w, uint64_t *ret_end)
 	uint64_t at_notes = at_section + (many ? sizeof(Elf64_Shdr) : 0), at = KB_PAGE_UP(at_notes + w->notes.n);
 	kb_str out = { 0 };
 	Elf64_Ehdr e = { .e_ident = { ELFMAG0, ELFMAG1, ELFMAG2, ELFMAG3, ELFCLASS64, ELFDATA2LSB, EV_CURRENT },
-		         .e_type = ET_CORE, .e_machine = EM_X86_64, .e_version = EV_CURRENT, .e_phoff = sizeof e,
-		         .e_ehsize = sizeof e, .e_phentsize = sizeof(Elf64_Phdr), .e_phnum = many ? PN_XNUM : (uint16_t)n,
-		         .e_shoff = many ? at_section : 0, .e_shentsize = many ? sizeof(Elf64_Shdr) : 0, .e_shnum = many };
+			 .e_type = ET_CORE,
+			 .e_machine = EM_X86_64,
+			 .e_version = EV_CURRENT,
+			 .e_phoff = sizeof e,
+			 .e_ehsize = sizeof e,
+			 .e_phentsize = sizeof(Elf64_Phdr),
+			 .e_phnum = many ? PN_XNUM : (uint16_t)n,
+			 .e_shoff = many ? at_section : 0,
+			 .e_shentsize = many ? sizeof(Elf64_Shdr) : 0,
+			 .e_shnum = many };
 	Elf64_Phdr note = { .p_type = PT_NOTE, .p_offset = at_notes, .p_filesz = w->notes.n, .p_align = 4 };
 	Elf64_Shdr section = { .sh_info = (uint32_t)n, .sh_size = 1 };
 
@@ -402,8 +412,13 @@ static kb_error *write_headers(struct writer *w, uint64_t *ret_end)
 	for (size_t i = 0; i < w->n_segs; i++) {
 		struct out_seg *s = &w->segs[i];
 		s->offset = at;
-		Elf64_Phdr p = { .p_type = PT_LOAD, .p_flags = phdr_flags(s->perms), .p_offset = at, .p_vaddr = s->start,
-			         .p_filesz = s->in_file, .p_memsz = s->end - s->start, .p_align = KB_PAGE };
+		Elf64_Phdr p = { .p_type = PT_LOAD,
+				 .p_flags = phdr_flags(s->perms),
+				 .p_offset = at,
+				 .p_vaddr = s->start,
+				 .p_filesz = s->in_file,
+				 .p_memsz = s->end - s->start,
+				 .p_align = KB_PAGE };
 		kb_str_addn(&out, (const char *)&p, sizeof p);
 		at += s->in_file;
 	}
@@ -448,7 +463,7 @@ kb_error *kb_target_write_core(kb_target *t, int fd, const kb_progress *progress
 		return kb_error_new(KB_E_UNSUPPORTED, "this is a core already: copy the file");
 	if (!t->n_threads)
 		return kb_error_new(KB_E_USAGE, "process %d was not stopped yet: there are no registers for a core",
-		                    (int)t->live.pid);
+				    (int)t->live.pid);
 	struct writer w = { .t = t, .fd = fd, .progress = progress };
 	w.pagemap = openat(t->live.proc_fd, "pagemap", O_RDONLY | O_CLOEXEC);
 	kb_error *err = write_all(&w);

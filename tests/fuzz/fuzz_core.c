@@ -1,4 +1,5 @@
-/* Hostile cores: opening, then reading in every way, which must agree; threads and mappings that keep their promises. */
+/* Hostile cores: opening, then reading in every way, which must agree; threads and mappings that keep their
+ * promises. */
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -11,10 +11,17 @@
 /* An ordinary user, a process of the same user, nothing in the way; every case changes one thing. */
 static struct kb_access_facts refused(void)
 {
-	struct kb_access_facts f = { .pid = 42, .yama = 0, .mem_errno = EACCES, .readv_errno = EPERM, .ptrace_errno = EIO,
-		                     .same_userns = true, .userns_known = true, .self_userns_initial = true };
-	f.self = f.target = (struct kb_status){ .ruid = 1000, .euid = 1000, .suid = 1000, .rgid = 1000, .egid = 1000,
-		                                .sgid = 1000, .seccomp = 0 };
+	struct kb_access_facts f = { .pid = 42,
+				     .yama = 0,
+				     .mem_errno = EACCES,
+				     .readv_errno = EPERM,
+				     .ptrace_errno = EIO,
+				     .same_userns = true,
+				     .userns_known = true,
+				     .self_userns_initial = true };
+	f.self = f.target = (struct kb_status){
+		.ruid = 1000, .euid = 1000, .suid = 1000, .rgid = 1000, .egid = 1000, .sgid = 1000, .seccomp = 0
+	};
 	f.proc_owner = 1000;
 	return f;
 }
@@ -134,12 +141,13 @@ static struct kb_maps parsed(const char *text)
 
 static void test_maps_lines(void **state)
 {
-	struct kb_maps m = parsed("00400000-0049f000 r-xp 00000000 fe:00 1234                       /srv/a b (deleted)\n"
-	                          "0049f000-0057a000 r--p 0009f000 fe:00 1234                       /srv/a b (deleted)\n"
-	                          "c000000000-c000400000 rw-p 00000000 00:00 0 \n"
-	                          "7f0000000000-7f0000001000 rw-s 00001000 00:05 99 /memfd:x\\012y\n"
-	                          "7ffd1446d000-7ffd1448e000 ---p 00000000 00:00 0                          [stack]\n"
-	                          "ffffffffff600000-ffffffffff601000 --xp 00000000 00:00 0                  [vsyscall]");
+	struct kb_maps m =
+		parsed("00400000-0049f000 r-xp 00000000 fe:00 1234                       /srv/a b (deleted)\n"
+		       "0049f000-0057a000 r--p 0009f000 fe:00 1234                       /srv/a b (deleted)\n"
+		       "c000000000-c000400000 rw-p 00000000 00:00 0 \n"
+		       "7f0000000000-7f0000001000 rw-s 00001000 00:05 99 /memfd:x\\012y\n"
+		       "7ffd1446d000-7ffd1448e000 ---p 00000000 00:00 0                          [stack]\n"
+		       "ffffffffff600000-ffffffffff601000 --xp 00000000 00:00 0                  [vsyscall]");
 
 	(void)state;
 	assert_int_equal(m.n, 6);
@@ -162,8 +170,13 @@ static void test_maps_lines(void **state)
 
 static void test_maps_that_are_no_maps(void **state)
 {
-	static const char *const bad[] = { "x\n", "\n", "1000-2000\n", "1000-2000 r-xp 0 fe:00\n", "2000-1000 r-xp 0 0:0 0 \n",
-		                           "10000000000000000-2 rw-p 0 0:0 0\n", "1000-2000 rw 0 0:0 0\n" };
+	static const char *const bad[] = { "x\n",
+					   "\n",
+					   "1000-2000\n",
+					   "1000-2000 r-xp 0 fe:00\n",
+					   "2000-1000 r-xp 0 0:0 0 \n",
+					   "10000000000000000-2 rw-p 0 0:0 0\n",
+					   "1000-2000 rw 0 0:0 0\n" };
 	struct kb_maps m = { 0 };
 
 	(void)state;

@@ -21,7 +21,7 @@ static void assert_fault_at(kb_error *err, kb_addr a)
 	kb_error_free(err);
 }
 
-/* ---- reading ------------------------------------------------------------------------------------------------- */
+/* ---- reading --------------------------------------------------------------------------------------------------- */
 
 static void test_reads_segments_and_stops_at_holes(void **state)
 {
@@ -88,11 +88,12 @@ static void test_overlapping_segments_are_made_disjoint(void **state)
 
 	(void)state;
 	maker_load(m, HEAP, 3 * PAGE, 3 * PAGE, RW, 10);
-	maker_load(m, HEAP + PAGE, PAGE, PAGE, RW, 70);            /* inside the first */
+	maker_load(m, HEAP + PAGE, PAGE, PAGE, RW, 70);             /* inside the first */
 	maker_load(m, HEAP + 2 * PAGE, 3 * PAGE, 3 * PAGE, RW, 40); /* sticks out */
 	kb_target *t = open_made(m);
 	assert_ok(kb_target_read(t, HEAP, buf, 5 * PAGE));
-	assert_true(buf[0] == 10 && buf[PAGE] == 11 && buf[2 * PAGE] == 12 && buf[3 * PAGE] == 41 && buf[5 * PAGE - 1] == 42);
+	assert_true(buf[0] == 10 && buf[PAGE] == 11 && buf[2 * PAGE] == 12 && buf[3 * PAGE] == 41 &&
+		    buf[5 * PAGE - 1] == 42);
 	const kb_mapping *maps = kb_target_mappings(t, &n);
 	for (size_t i = 1; i < n; i++)
 		assert_true(maps[i - 1].end <= maps[i].start);
@@ -108,11 +109,12 @@ static void test_wild_segment_numbers(void **state)
 
 	(void)state;
 	maker_load(m, HEAP, PAGE, PAGE, RW, 10);
-	maker_load(m, KB_ADDR_MAX - PAGE, UINT64_MAX, PAGE, RW, 1)->p_offset = 1;          /* ends behind the last address */
-	maker_load(m, 0x10000, PAGE, UINT64_MAX, RW, 1)->p_offset = 64;                     /* more in the file than in memory */
-	maker_load(m, 0x20000, 2 * PAGE, 2 * PAGE, RW, 1)->p_offset = UINT64_MAX - 100;     /* begins behind the file's end */
+	maker_load(m, KB_ADDR_MAX - PAGE, UINT64_MAX, PAGE, RW, 1)->p_offset = 1; /* ends behind the last address */
+	maker_load(m, 0x10000, PAGE, UINT64_MAX, RW, 1)->p_offset = 64;           /* more in the file than in memory */
+	maker_load(m, 0x20000, 2 * PAGE, 2 * PAGE, RW, 1)->p_offset =
+		UINT64_MAX - 100; /* begins behind the file's end */
 	maker_load(m, 0x30000, 0, 0, RW, 1);
-	maker_load(m, 0x40001, 100, 100, RW, 77);                                           /* not at a page */
+	maker_load(m, 0x40001, 100, 100, RW, 77); /* not at a page */
 	kb_target *t = open_made(m);
 	assert_ok(kb_target_read(t, HEAP, buf, 16));
 	assert_ok(kb_target_read(t, KB_ADDR_MAX - PAGE, buf, 16));
@@ -215,7 +217,8 @@ static void test_cut_everywhere(void **state)
 			kb_error_free(err);
 			continue;
 		}
-		size_t text = kb_target_read_holes(t, TEXT, buf, PAGE), heap = kb_target_read_holes(t, HEAP, buf, 2 * PAGE);
+		size_t text = kb_target_read_holes(t, TEXT, buf, PAGE),
+		       heap = kb_target_read_holes(t, HEAP, buf, 2 * PAGE);
 		for (size_t k = 0; k < 2 * PAGE; k++)
 			assert_int_equal(buf[k], k < heap ? 10 + k / PAGE : 0);
 		size_t notes = n - headers < m->notes_n ? n - headers : m->notes_n;
@@ -233,7 +236,8 @@ static void test_cut_everywhere(void **state)
 
 static void test_notes_with_wild_sizes(void **state)
 {
-	static const uint32_t wild[] = { 0, 1, 4, 5, 6, 7, 8, 335, 336, 337, 0x7fffffff, 0xfffffffb, 0xfffffffc, 0xffffffff };
+	static const uint32_t wild[] = { 0,   1,   4,   5,          6,          7,          8,
+					 335, 336, 337, 0x7fffffff, 0xfffffffb, 0xfffffffc, 0xffffffff };
 	static const uint32_t types[] = { NT_PRSTATUS, NT_PRPSINFO, NT_AUXV, NT_FILE, NT_FPREGSET, NT_SIGINFO, 0 };
 	uint8_t desc[340];
 	size_t n;
@@ -245,7 +249,8 @@ static void test_notes_with_wild_sizes(void **state)
 			for (int name = 0; name < 2; name++) {
 				struct maker *m = maker_new();
 				maker_thread(m, 7, 1, 2);
-				maker_raw_note(m, name ? wild[i] : 5, name ? 340 : wild[i], types[k], desc, sizeof(desc));
+				maker_raw_note(m, name ? wild[i] : 5, name ? 340 : wild[i], types[k], desc,
+					       sizeof(desc));
 				maker_thread(m, 8, 1, 2);
 				maker_load(m, HEAP, PAGE, PAGE, RW, 10);
 				kb_target *t = open_made(m);
@@ -260,11 +265,11 @@ static void test_mapped_files_with_wild_numbers(void **state)
 {
 	static const uint64_t cases[][5] = {
 		/* count, page size, start, end, offset */
-		{ 1, PAGE, HEAP, HEAP + PAGE, 0 },      { UINT64_MAX, PAGE, HEAP, HEAP + PAGE, 0 },
-		{ 2, PAGE, HEAP, HEAP + PAGE, 0 },      { 1, 0, HEAP, HEAP + PAGE, 0 },
+		{ 1, PAGE, HEAP, HEAP + PAGE, 0 },       { UINT64_MAX, PAGE, HEAP, HEAP + PAGE, 0 },
+		{ 2, PAGE, HEAP, HEAP + PAGE, 0 },       { 1, 0, HEAP, HEAP + PAGE, 0 },
 		{ 1, UINT64_MAX, HEAP, HEAP + PAGE, 5 }, { 1, PAGE, HEAP + PAGE, HEAP, 0 },
-		{ 1, PAGE, 0, UINT64_MAX, 0 },          { 1, PAGE, HEAP, UINT64_MAX, UINT64_MAX },
-		{ 0x0aaaaaaaaaaaaaab, PAGE, 0, 1, 0 },  { 1, PAGE, HEAP + 100, HEAP + 200, UINT64_MAX / PAGE / 2 },
+		{ 1, PAGE, 0, UINT64_MAX, 0 },           { 1, PAGE, HEAP, UINT64_MAX, UINT64_MAX },
+		{ 0x0aaaaaaaaaaaaaab, PAGE, 0, 1, 0 },   { 1, PAGE, HEAP + 100, HEAP + 200, UINT64_MAX / PAGE / 2 },
 	};
 	uint8_t buf[PAGE];
 
@@ -286,7 +291,7 @@ static void test_mapped_files_with_wild_numbers(void **state)
 		}
 }
 
-/* ---- memory that a core leaves out --------------------------------------------------------------------------------- */
+/* ---- memory that a core leaves out ----------------------------------------------------------------------------- */
 
 static void test_never_written_memory_is_zero_filtered_memory_is_missing(void **state)
 {
@@ -326,13 +331,25 @@ struct exe {
 /* Text of two pages, data of one. */
 static void make_exe(struct exe *x, const char *build_id)
 {
-	*x = (struct exe){ .e = { .e_ident = { ELFMAG0, ELFMAG1, ELFMAG2, ELFMAG3, ELFCLASS64, ELFDATA2LSB, EV_CURRENT },
-		                  .e_type = ET_EXEC, .e_machine = EM_X86_64, .e_phoff = sizeof(Elf64_Ehdr),
-		                  .e_phentsize = sizeof(Elf64_Phdr), .e_phnum = 3, .e_entry = TEXT + 0x1000 } };
-	x->p[0] = (Elf64_Phdr){ .p_type = PT_NOTE, .p_offset = offsetof(struct exe, note), .p_filesz = sizeof(x->note) };
-	x->p[1] = (Elf64_Phdr){ .p_type = PT_LOAD, .p_flags = RX, .p_vaddr = TEXT, .p_filesz = 2 * PAGE, .p_memsz = 2 * PAGE };
-	x->p[2] = (Elf64_Phdr){ .p_type = PT_LOAD, .p_flags = RW, .p_offset = 2 * PAGE, .p_vaddr = TEXT + 2 * PAGE,
-		                .p_filesz = PAGE, .p_memsz = 2 * PAGE };
+	*x = (struct exe){ .e = { .e_ident = { ELFMAG0, ELFMAG1, ELFMAG2, ELFMAG3, ELFCLASS64, ELFDATA2LSB,
+					       EV_CURRENT },
+				  .e_type = ET_EXEC,
+				  .e_machine = EM_X86_64,
+				  .e_phoff = sizeof(Elf64_Ehdr),
+				  .e_phentsize = sizeof(Elf64_Phdr),
+				  .e_phnum = 3,
+				  .e_entry = TEXT + 0x1000 } };
+	x->p[0] =
+		(Elf64_Phdr){ .p_type = PT_NOTE, .p_offset = offsetof(struct exe, note), .p_filesz = sizeof(x->note) };
+	x->p[1] = (Elf64_Phdr){
+		.p_type = PT_LOAD, .p_flags = RX, .p_vaddr = TEXT, .p_filesz = 2 * PAGE, .p_memsz = 2 * PAGE
+	};
+	x->p[2] = (Elf64_Phdr){ .p_type = PT_LOAD,
+				.p_flags = RW,
+				.p_offset = 2 * PAGE,
+				.p_vaddr = TEXT + 2 * PAGE,
+				.p_filesz = PAGE,
+				.p_memsz = 2 * PAGE };
 	x->note.h = (Elf64_Nhdr){ 4, sizeof(x->note.desc), 4 };
 	memcpy(x->note.name, "Go\0", 4);
 	snprintf(x->note.desc, sizeof(x->note.desc), "%s", build_id);
@@ -343,7 +360,8 @@ static void make_exe(struct exe *x, const char *build_id)
 /* A core of that executable; the page with the ELF header is in it. */
 static struct maker *core_of(const struct exe *x, const char *path, uint64_t entry_point)
 {
-	static const uint64_t entries[][3] = { { TEXT, TEXT + 2 * PAGE, 0 }, { TEXT + 2 * PAGE, TEXT + 3 * PAGE, 2 * PAGE } };
+	static const uint64_t entries[][3] = { { TEXT, TEXT + 2 * PAGE, 0 },
+					       { TEXT + 2 * PAGE, TEXT + 3 * PAGE, 2 * PAGE } };
 	struct maker *m = maker_new();
 	maker_process(m, 5, "served");
 	maker_auxv(m, TEXT + sizeof(Elf64_Ehdr), 3, entry_point);

@@ -32,26 +32,33 @@ static inline struct maker *maker_new(void)
 	struct maker *m = calloc(1, sizeof(*m));
 	assert_non_null(m);
 	m->e = (Elf64_Ehdr){ .e_ident = { ELFMAG0, ELFMAG1, ELFMAG2, ELFMAG3, ELFCLASS64, ELFDATA2LSB, EV_CURRENT },
-		             .e_type = ET_CORE, .e_machine = EM_X86_64, .e_version = EV_CURRENT,
-		             .e_phoff = sizeof(Elf64_Ehdr), .e_ehsize = sizeof(Elf64_Ehdr),
-		             .e_phentsize = sizeof(Elf64_Phdr) };
+			     .e_type = ET_CORE,
+			     .e_machine = EM_X86_64,
+			     .e_version = EV_CURRENT,
+			     .e_phoff = sizeof(Elf64_Ehdr),
+			     .e_ehsize = sizeof(Elf64_Ehdr),
+			     .e_phentsize = sizeof(Elf64_Phdr) };
 	return m;
 }
 
 static inline Elf64_Phdr *maker_load(struct maker *m, uint64_t vaddr, uint64_t memsz, uint64_t filesz, uint32_t flags,
-                                     uint8_t fill)
+				     uint8_t fill)
 {
 	Elf64_Phdr *p = &m->p[m->n];
 	assert_true(m->n < MAKER_SEGS);
-	*p = (Elf64_Phdr){ .p_type = PT_LOAD, .p_vaddr = vaddr, .p_memsz = memsz, .p_filesz = filesz, .p_flags = flags,
-		           .p_align = PAGE };
+	*p = (Elf64_Phdr){ .p_type = PT_LOAD,
+			   .p_vaddr = vaddr,
+			   .p_memsz = memsz,
+			   .p_filesz = filesz,
+			   .p_flags = flags,
+			   .p_align = PAGE };
 	m->fill[m->n++] = fill;
 	return p;
 }
 
 /* name without its NUL; sizes as given, right or wrong */
 static inline void maker_raw_note(struct maker *m, uint32_t namesz, uint32_t descsz, uint32_t type, const void *desc,
-                                  size_t desc_n)
+				  size_t desc_n)
 {
 	Elf64_Nhdr h = { namesz, descsz, type };
 	assert_true(m->notes_n + sizeof(h) + 8 + desc_n + 4 < sizeof(m->notes));
