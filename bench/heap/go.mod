@@ -1,0 +1,3 @@
+module keptby.example/bench/heap
+
+go 1.19
