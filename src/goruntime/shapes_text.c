@@ -110,7 +110,8 @@ static void parts_text(const kb_go *go, kb_bytes b, const kb_type *t, kb_path_te
 			break;
 		uint64_t off = array ? i * pt->size : t->fields[i].offset;
 		kb_path_add(out, i ? ", " : "");
-		value_text(go, kb_slice(b, off, pt->size), pt, out, depth + 1);
+		uint64_t rest = off < b.n ? b.n - off : 0;
+		value_text(go, kb_slice(b, off, pt->size < rest ? pt->size : rest), pt, out, depth + 1);
 	}
 	kb_path_add(out, n > PARTS_MAX ? ", …}" : "}");
 }
