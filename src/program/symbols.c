@@ -70,13 +70,25 @@ static int compare_symbols(const void *va, const void *vb)
 	return strcmp(a->name, b->name);
 }
 
-/* Drops what lies wholly inside the symbol before it. */
+/* Go's linker keeps a whole section of a C object as one symbol, "runtime/cgo(.bss)", beside those of its variables. */
+static bool is_whole_section(const kb_symbol *s)
+{
+	size_t n = strlen(s->name);
+
+	return n && s->name[n - 1] == ')' && strstr(s->name, "(.");
+}
+
+/* Drops what lies wholly inside the symbol before it; a whole section gives way to what is inside. */
 static size_t drop_inner(kb_symbol *s, size_t n)
 {
 	size_t kept = 0;
 
 	for (size_t i = 0; i < n; i++) {
-		if (kept && s[i].addr + s[i].size <= s[kept - 1].addr + s[kept - 1].size)
+		bool inside = kept && s[i].addr + s[i].size <= s[kept - 1].addr + s[kept - 1].size;
+
+		if (inside && is_whole_section(&s[kept - 1]))
+			kept--;
+		else if (inside)
 			continue;
 		s[kept++] = s[i];
 	}

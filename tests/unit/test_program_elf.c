@@ -267,6 +267,9 @@ static void add_symbols(struct file *f)
 	add_symbol(&syms, &names, "main.inside", STT_OBJECT, 2, DATA_ADDR + 8, 8);
 	add_symbol(&syms, &names, "zz.double", STT_OBJECT, 2, DATA_ADDR, 0x20);
 	add_symbol(&syms, &names, "untyped", STT_NOTYPE, 2, DATA_ADDR + 0x30, 4);
+	add_symbol(&syms, &names, "runtime/cgo(.data)", STT_OBJECT, 2, DATA_ADDR + 0x40, 0x20);
+	add_symbol(&syms, &names, "c_one", STT_OBJECT, 2, DATA_ADDR + 0x40, 4);
+	add_symbol(&syms, &names, "c_two", STT_OBJECT, 2, DATA_ADDR + 0x50, 4);
 	add_symbol(&syms, &names, "empty", STT_OBJECT, 2, DATA_ADDR + 0x38, 0);
 	add_symbol(&syms, &names, "main.main", STT_FUNC, 3, 0x401000, 16);
 	add_symbol(&syms, &names, "constant", STT_OBJECT, 3, 0x401010, 16);
@@ -303,7 +306,9 @@ static void test_symbols(void **state)
 	p = open_file(&f, &fd);
 	assert_true(kb_program_has_symbols(p));
 	assert_ok(kb_program_data_symbols(p, &s, &n));
-	assert_int_equal(n, 3);
+	assert_int_equal(n, 5);
+	assert_string_equal(s[3].name, "c_one");
+	assert_string_equal(s[4].name, "c_two");
 	assert_string_equal(s[0].name, "main.first");
 	assert_string_equal(s[1].name, "main.second");
 	assert_string_equal(s[2].name, "untyped");
