@@ -221,7 +221,7 @@ static void evidence(const struct look *l, uint32_t node, const kb_container *c,
 		add_shared_evidence(l, fd);
 	if (p && p->sub_bytes < l->claim->bytes)
 		add_evidence(l, fd, kb_arena_printf(a, "%s of it lie here.", kb_human_bytes(a, p->sub_bytes)));
-	if (c->capacity && c->count)
+	if (c->capacity && c->count && c->kind != KB_CONT_SYNCMAP)
 		add_evidence(l, fd, kb_arena_printf(a, "%s entries, room for %s.", kb_human_count(a, c->count), kb_human_count(a, c->capacity)));
 }
 

@@ -56,7 +56,7 @@ const char *clean(kb_arena *a, const char *text)
 const char *human_duration(kb_arena *a, double seconds)
 {
 	uint64_t s = (uint64_t)seconds;
-	const char *t = seconds < 0.0095 ? kb_arena_printf(a, "%.1f ms", seconds * 1e3) :
+	const char *t = seconds <= 0 ? kb_arena_printf(a, "0 s") : seconds < 0.0095 ? kb_arena_printf(a, "%.1f ms", seconds * 1e3) :
 		 seconds < 1 ? kb_arena_printf(a, "%.0f ms", seconds * 1e3) :
 		 seconds < 60 ? kb_arena_printf(a, "%.1f s", seconds) :
 		 s < 3600 ? kb_arena_printf(a, "%lum%02lus", (unsigned long)(s / 60), (unsigned long)(s % 60)) :

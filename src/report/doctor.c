@@ -31,7 +31,7 @@ static void put_head(FILE *out, kb_arena *a, const kb_look *look, const kb_style
 	if (t->inner_pid && t->inner_pid != t->pid)
 		fprintf(out, " (%d inside)", (int)t->inner_pid);
 	fprintf(out, "  %s linux/amd64", clean(a, g->version));
-	if (t->age_seconds)
+	if (t->kind == KB_TARGET_LIVE)
 		fprintf(out, "  up %s", human_duration(a, (double)t->age_seconds));
 	if (t->kind == KB_TARGET_LIVE)
 		fprintf(out, "   stood still for %s, read in %s\n", human_duration(a, (double)t->stopped_ns / 1e9),
