@@ -102,7 +102,7 @@ static inline bool edge_next(struct edge_cursor *c, struct edge *e)
 		}
 		if (head == HEAD_END)
 			return false;
-		uint64_t v = c->base + (uint64_t)unzigzag(get_varint(&c->p));
+		uint64_t v = c->base + (uint64_t)unzigzag(get_varint(&c->p)) * 8;
 		if (head == HEAD_TYPE)
 			c->own_type = v;
 		else
