@@ -74,7 +74,8 @@ static void tidy(struct vars *v)
 {
 	size_t out = 0;
 	kb_addr end = 0;
-	qsort(v->items, v->n, sizeof(*v->items), by_addr);
+	if (v->n)
+		qsort(v->items, v->n, sizeof(*v->items), by_addr);
 	for (size_t i = 0; i < v->n; i++) {
 		kb_var var = v->items[i];
 		const kb_module *m = kb_module_of_data(v->go, var.addr);
@@ -288,7 +289,8 @@ static kb_error *complete(struct vars *v, bool have_types)
 		free(refs);
 		KB_TRY(err);
 	}
-	qsort(v->items, v->n, sizeof(*v->items), by_addr);
+	if (v->n)
+		qsort(v->items, v->n, sizeof(*v->items), by_addr);
 	return NULL;
 }
 
