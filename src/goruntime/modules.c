@@ -199,24 +199,6 @@ static kb_error *program_among_libraries(kb_go *go, kb_addr *ret_header)
 			    kb_target_info_get(go->target)->exe ? kb_target_info_get(go->target)->exe : "the target");
 }
 
-static kb_error *find_program(kb_go *go, kb_addr *ret_header)
-{
-	int fd = kb_target_exe_fd(go->target);
-	*ret_header = 0;
-	if (fd < 0)
-		return NULL;
-	const char *name = kb_target_info_get(go->target)->exe;
-	kb_error *err = kb_program_open(fd, name ? name : "executable", &go->program);
-	if (err && err->code == KB_E_NOT_GO) {
-		kb_error_free(err);
-		return program_among_libraries(go, ret_header);
-	}
-	KB_TRY(err);
-	if (!find_bias(go, go->program, NULL, ret_header))
-		*ret_header = 0;
-	return NULL;
-}
-
 /* Build info from memory: it is at the start of the first writable mapping of the file. */
 static kb_error *build_from_memory(kb_go *go)
 {
@@ -239,6 +221,40 @@ static kb_error *build_from_memory(kb_go *go)
 		kb_error_free(err);
 	}
 	return kb_error_new(KB_E_NOT_GO, "no Go build information in the target");
+}
+
+/* A library, or a Go program whose file does not show it (no section headers): then its memory does. */
+static kb_error *not_the_executable(kb_go *go, kb_addr *ret_header)
+{
+	kb_error *err = program_among_libraries(go, ret_header);
+	if (!err || err->code != KB_E_NOT_GO)
+		return err;
+	kb_error *memory = build_from_memory(go);
+	if (memory) {
+		kb_error_free(memory);
+		return err;
+	}
+	kb_error_free(err);
+	*ret_header = 0;
+	return NULL;
+}
+
+static kb_error *find_program(kb_go *go, kb_addr *ret_header)
+{
+	int fd = kb_target_exe_fd(go->target);
+	*ret_header = 0;
+	if (fd < 0)
+		return NULL;
+	const char *name = kb_target_info_get(go->target)->exe;
+	kb_error *err = kb_program_open(fd, name ? name : "executable", &go->program);
+	if (err && err->code == KB_E_NOT_GO) {
+		kb_error_free(err);
+		return not_the_executable(go, ret_header);
+	}
+	KB_TRY(err);
+	if (!find_bias(go, go->program, NULL, ret_header))
+		*ret_header = 0;
+	return NULL;
 }
 
 static kb_error *choose_layout(kb_go *go)
@@ -287,7 +303,8 @@ kb_error *kb_modules_find(kb_go *go)
 	kb_addr header;
 	bool done = false;
 	KB_TRY(find_program(go, &header));
-	go->info.build = go->program ? kb_program_buildinfo(go->program) : NULL;
+	if (go->program)
+		go->info.build = kb_program_buildinfo(go->program);
 	if (!go->info.build)
 		KB_TRY(build_from_memory(go));
 	KB_TRY(choose_layout(go));
