@@ -3,8 +3,8 @@
  * Order of use for a live process:  kb_target_open_pid → (read what can be read while it runs) → kb_target_stop →
  * kb_target_capture for everything that must be from one moment → kb_target_resume → read on.
  * A captured range wins over the running process in every later read. A core needs none of this: stop, capture and
- * resume succeed and do nothing. All reads are thread-safe except between stop and resume, when only the stopping
- * thread may call in (ptrace belongs to a thread). */
+ * resume succeed and do nothing. All reads are thread-safe; stop, capture, refresh_maps and resume change the target, so
+ * nobody may read meanwhile. (The tracing itself is done by a thread of the target's own: ptrace belongs to a thread.) */
 #ifndef KB_TARGET_H
 #define KB_TARGET_H
 
