@@ -52,7 +52,7 @@ func main() {
 	})
 	k.Hold(kit.Holder{
 		Name: "main.board", Kind: "pointer", Type: "*[40000]main.cell", Var: &board,
-		Rule: "global/other", Count: func() int { return cells },
+		Rule: "global/slice|global/other", Count: func() int { return cells },
 	}, func() {
 		if cells == 0 {
 			return

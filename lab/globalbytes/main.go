@@ -37,7 +37,7 @@ func main() {
 	})
 	k.Hold(kit.Holder{
 		Name: "main.page", Kind: "string", Type: "string", Var: &page,
-		Rule: "global/other", Count: func() int { return len(page) },
+		Rule: "global/slice|global/other", Count: func() int { return len(page) },
 	}, func() {
 		page = strings.Repeat("keptby ", total/7)
 	})

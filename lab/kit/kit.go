@@ -32,6 +32,7 @@ type Holder struct {
 	Address string         `json:"address"` // of the variable: the only handle in a stripped binary
 	Size    uintptr        `json:"size"`    // of the variable itself
 	Target  string         `json:"target"`  // what a pointer variable points to: the linker may have laid that out as data too
+	Span    uintptr        `json:"target_size"`
 	Entries int            `json:"entries"`
 	Bytes   int64          `json:"bytes"`
 	Objects int64          `json:"objects"`
@@ -110,6 +111,7 @@ func (h *Holder) locate() {
 	h.Size = v.Elem().Type().Size()
 	if v.Elem().Kind() == reflect.Ptr {
 		h.Target = fmt.Sprintf("0x%x", v.Elem().Pointer())
+		h.Span = v.Elem().Type().Elem().Size()
 	}
 }
 

@@ -83,8 +83,9 @@ def _covers(step, holder):
     """In a stripped binary a variable is known by where it lies, or by where a part of it lies."""
     if not step.get("address"):
         return False
-    address, start = int(step["address"], 16), int(holder["address"], 16)
-    return start <= address < start + holder["size"] or holder["target"] != "" and address == int(holder["target"], 16)
+    address = int(step["address"], 16)
+    parts = [(holder["address"], holder["size"]), (holder["target"] or "0", holder["target_size"])]
+    return any(int(start, 16) <= address < int(start, 16) + size for start, size in parts)
 
 
 def within(value, truth, percent, slack=0):

@@ -6,22 +6,31 @@ import lab
 from keptby_run import findings_of, within
 
 # Programs whose truth is in their holders; the others have tests of their own.
-APART = {"zoo", "cgoheap", "idleheap", "stacks", "netserver"}
-HOLDING = [p for p in lab.builder.PROGRAMS if p not in APART]
+APART = {"zoo", "cgoheap", "idleheap", "stacks"}
+# These go on allocating after READY, so that the totals of that moment are no truth any more.
+MOVING = {"netserver", "threads", "growing"}
+HOLDING = [p for p in lab.builder.PROGRAMS if p not in APART | MOVING]
 PLAIN_AND_STRIPPED = ("plain", "stripped")
 
 
 def check_holders(data, truth):
+    stripped = data["target"]["stripped"]
     for h in truth["holders"]:
         found = findings_of(data, h)
         assert found, f"{h['name']} ({h['bytes']} bytes) is not reported; reported: {summaries(data)}"
-        check_holder(max(found, key=lambda f: f["bytes"]), h)
+        check_holder(max(found, key=lambda f: f["bytes"]), h, stripped)
 
 
-def check_holder(finding, h):
-    assert finding["rule"] in h["expect"].split("|"), finding["summary"]
+def check_holder(finding, h, stripped):
+    rules = h["expect"].split("|")
+    if stripped and h["kind"] in ("slice", "sync.Map"):
+        rules.append("global/other")  # the type of a variable is not in a stripped binary; only maps and channels show
+    assert finding["rule"] in rules, finding["summary"]
     bytes_ = finding["bytes"]
-    if h["shared"]:
+    if stripped and h["kind"] == "struct":
+        # Where a variable begins and ends is not in there either: its fields are told one by one.
+        assert 0.8 * h["bytes"] <= bytes_ <= h["bytes"] * 1.01, (bytes_, h)
+    elif h["shared"]:
         # What two variables hold belongs to either; the tables of the other one need not be counted.
         assert h["bytes"] / 2 <= bytes_ <= h["bytes"] * 1.01, (bytes_, h)
     else:
@@ -31,11 +40,11 @@ def check_holder(finding, h):
 
 
 def check_totals(data, truth):
-    """The runtime's own numbers of the same moment."""
+    """The runtime's own numbers of the same moment. A thread that the runtime starts later costs a few objects."""
     heap = data["coverage"]["heap_bytes"]
-    assert within(heap, truth["heap_alloc"], 0.1, 2048), f"{heap} bytes, in truth {truth['heap_alloc']}"
+    assert within(heap, truth["heap_alloc"], 0.1, 16 << 10), f"{heap} bytes, in truth {truth['heap_alloc']}"
     objects = data["memory"]["go_heap_objects"]
-    assert within(objects, truth["heap_objects"], 0.1, 32), f"{objects} objects, in truth {truth['heap_objects']}"
+    assert within(objects, truth["heap_objects"], 0.1, 64), f"{objects} objects, in truth {truth['heap_objects']}"
     assert data["coverage"]["accounted_bytes"] >= 0.999 * heap
     assert data["goroutines"]["total"] >= truth["goroutines"]
 
@@ -114,7 +123,7 @@ def test_gcore(keptby, start, core_of, version, program):
 @pytest.mark.parametrize("flavour", PLAIN_AND_STRIPPED)
 @pytest.mark.parametrize("version", lab.VERSIONS)
 @pytest.mark.parametrize("churn", ["light", "heavy"])
-def test_moving(keptby, start, version, flavour, churn):
+def test_churn(keptby, start, version, flavour, churn):
     """While the program allocates and collects all the time, what it keeps is found all the same."""
     p = start("structcache", f"-churn={churn}", version=version, flavour=flavour)
     for _ in range(3):
@@ -123,6 +132,18 @@ def test_moving(keptby, start, version, flavour, churn):
         assert found, summaries(data)
         assert within(found[0]["bytes"], p.holders[0]["bytes"], 1)
     assert p.ping()
+
+
+@pytest.mark.parametrize("program", ["netserver", "threads"])
+@pytest.mark.parametrize("version", lab.VERSIONS)
+def test_moving(keptby, start, version, program):
+    p = start(program, version=version)
+    found = findings_of(keptby.report(p.pid), p.holders[0])
+    assert found and within(found[0]["bytes"], p.holders[0]["bytes"], 1)
+    q = start(program, "-variant=fixed", version=version)
+    data = keptby.report(q.pid)
+    assert not data["findings"], summaries(data)
+    assert p.ping() and q.ping()
 
 
 # ---- memory/rss ----------------------------------------------------------------------------------------------------

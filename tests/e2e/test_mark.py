@@ -35,7 +35,7 @@ def test_zoo(keptby, start, core_of, version, flavour):
     check(mark(keptby, lab.binary("zoo", version, flavour), "-c", core), p.truth, version)
 
 
-@pytest.mark.parametrize("flavour", ["stripped-pie", "noopt", "race"])
+@pytest.mark.parametrize("flavour", ["pie", "stripped-pie"])
 @pytest.mark.parametrize("version", lab.SOME)
 def test_zoo_flavours(keptby, start, version, flavour):
     p = start("zoo", "-quiet", version=version, flavour=flavour)
@@ -43,6 +43,13 @@ def test_zoo_flavours(keptby, start, version, flavour):
 
 
 # Go 1.27 has only the new channels, and refuses to start with the old.
+@pytest.mark.parametrize("flavour", ["noopt", "race"])
+@pytest.mark.parametrize("version", lab.SOME)
+def test_maps_flavours(keptby, start, version, flavour):
+    p = start("maps", "-quiet", version=version, flavour=flavour)
+    check(mark(keptby, p.pid), p.truth, version)
+
+
 @pytest.mark.parametrize("version,asynctimerchan", [
     (v, old) for v in lab.VERSIONS if lab.minor(v) >= 23 for old in (0, 1) if not (old and lab.minor(v) >= 27)])
 def test_timers(keptby, start, version, asynctimerchan):
