@@ -1,11 +1,12 @@
-/* Small readers that everything else here is made of: a field, a slice, read-only bytes, the module that owns an address. */
+/* Small readers that everything else here is made of: a field, a slice, read-only bytes, the module that owns an
+ * address. */
 #include "private.h"
 
 kb_error *kb_field(const kb_go *go, kb_addr strukt, enum kb_field_id f, uint64_t *ret)
 {
 	if (!kb_has(&go->layout, f))
-		return kb_error_new(KB_E_UNSUPPORTED, "%s has no %s in this version of Go", kb_struct_name(kb_field_struct(f)),
-				    kb_field_name(f));
+		return kb_error_new(KB_E_UNSUPPORTED, "%s has no %s in this version of Go",
+				    kb_struct_name(kb_field_struct(f)), kb_field_name(f));
 	uint32_t n = kb_fsize(&go->layout, f);
 	uint8_t buf[8];
 	if (n != 1 && n != 2 && n != 4)
@@ -46,8 +47,8 @@ const kb_module *kb_module_of_data(const kb_go *go, kb_addr a)
 {
 	for (size_t i = 0; i < go->nmodules; i++) {
 		const kb_module *m = &go->modules[i];
-		if (within(a, m->data, m->edata) || within(a, m->bss, m->ebss) || within(a, m->noptrdata, m->enoptrdata) ||
-		    within(a, m->noptrbss, m->enoptrbss))
+		if (within(a, m->data, m->edata) || within(a, m->bss, m->ebss) ||
+		    within(a, m->noptrdata, m->enoptrdata) || within(a, m->noptrbss, m->enoptrbss))
 			return m;
 	}
 	return NULL;
@@ -75,7 +76,8 @@ kb_bytes kb_view_ro(const kb_go *go, kb_addr a)
 		const kb_module *m = &go->modules[i];
 		for (size_t k = 0; k < m->nkept; k++)
 			if (a - m->kept[k].start < m->kept[k].n)
-				return (kb_bytes){ m->kept[k].bytes + (a - m->kept[k].start), m->kept[k].n - (a - m->kept[k].start) };
+				return (kb_bytes){ m->kept[k].bytes + (a - m->kept[k].start),
+						   m->kept[k].n - (a - m->kept[k].start) };
 	}
 	return (kb_bytes){ NULL, 0 };
 }
@@ -106,7 +108,8 @@ size_t kb_go_lines(const kb_go *go, kb_addr pc, kb_line *out, size_t max)
 	kb_addr tree = kb_func_data(&f, KB_FUNCDATA_INLTREE);
 	kb_bytes view = tree ? kb_view_ro(go, tree) : (kb_bytes){ NULL, 0 };
 	if (!tree || view.n)
-		return kb_func_lines(&f, pc, kb_slice(view, 0, view.n < INLINE_TREE_MAX ? view.n : INLINE_TREE_MAX), out, max);
+		return kb_func_lines(&f, pc, kb_slice(view, 0, view.n < INLINE_TREE_MAX ? view.n : INLINE_TREE_MAX),
+				     out, max);
 	/* Not kept (a plugin): take as much as is mapped, up to a size that holds every tree seen. */
 	uint8_t buf[16384];
 	size_t n = kb_target_read_holes(go->target, tree, buf, sizeof(buf));

@@ -1,18 +1,20 @@
 /* Which words of a span are pointers, for the way that each Go version keeps it:
- *   1.19              heapArena.bitmap, a byte for 4 words: pointer bits low, "more follows" bits high
- *   1.20, 1.21        heapArena.bitmap, a bit for each word, and noMorePtrs, a bit for each word of that (1.22 without headers as well)
- *   1.22 and later    objects to 512 bytes: bits at the end of the span; above: a *_type in front of each object, or in mspan.largeType
- * runtime/mbitmap.go, mbitmap_allocheaders.go. Runs over every span of the heap on all CPUs: works on 64 words at a time. */
+ *   1.19             heapArena.bitmap, a byte for 4 words: pointer bits low, "more follows" bits high
+ *   1.20, 1.21       heapArena.bitmap, a bit for each word, and noMorePtrs, a bit for each word of that (1.22 without
+ *                    headers as well)
+ *   1.22 and later   objects to 512 bytes: bits at the end of the span; above: a *_type in front of each object, or in
+ *                    mspan.largeType
+ * runtime/mbitmap.go, mbitmap_allocheaders.go. Runs over every span of the heap on all CPUs: 64 words at a time. */
 #include "bits.h"
 #include "spans.h"
 
 #include <stdlib.h>
 
 enum {
-	INLINE_BYTES = 128,     /* 1.25+: mark bits of green tea at the very end of the span */
-	WINDOW = 65536,         /* of a bitmap, read at once */
-	UNIT_WORDS = 4096,      /* the mask of a small type is laid out for at least this many words */
-	TYPES_MAX = 65536,      /* kept per thread */
+	INLINE_BYTES = 128, /* 1.25+: mark bits of green tea at the very end of the span */
+	WINDOW = 65536,     /* of a bitmap, read at once */
+	UNIT_WORDS = 4096,  /* the mask of a small type is laid out for at least this many words */
+	TYPES_MAX = 65536,  /* kept per thread */
 	HEADER_WORDS = 1,
 };
 
@@ -83,7 +85,7 @@ uint64_t kb_mask_cache_errors(const kb_mask_cache *c)
 	return c->errors;
 }
 
-/* ---- types ------------------------------------------------------------------------------------------------------------------- */
+/* ---- types ------------------------------------------------------------------------------------------------------- */
 
 static bool lay_out_unit(kb_mask_cache *c, kb_addr type, struct type_mask *m)
 {
@@ -105,7 +107,8 @@ static bool lay_out_unit(kb_mask_cache *c, kb_addr type, struct type_mask *m)
 	return true;
 }
 
-/* The mask of a type of at most `room` bytes: a larger one cannot be that of the object, which was freed while it was read. */
+/* The mask of a type of at most `room` bytes: a larger one cannot be that of the object, which was freed while it was
+ * read. */
 static struct type_mask *mask_of_type(kb_mask_cache *c, kb_addr type, uint64_t room)
 {
 	uint64_t i, size;
@@ -129,7 +132,8 @@ static struct type_mask *mask_of_type(kb_mask_cache *c, kb_addr type, uint64_t r
 	return c->last;
 }
 
-/* ORs the type's mask, repeated from word `origin` on, into the words [from, to) of bits, which begins at word from. origin ≤ from. */
+/* ORs the type's mask, repeated from word `origin` on, into the words [from, to) of bits, which begins at word from.
+ * origin ≤ from. */
 static void tile(const struct type_mask *m, uint64_t origin, uint64_t from, uint64_t to, uint64_t *bits)
 {
 	if (!m->unit)
@@ -179,7 +183,7 @@ static void mask_headers(kb_mask_cache *c, const kb_span *s, const uint8_t *data
 	}
 }
 
-/* ---- bits at the end of the span ----------------------------------------------------------------------------------------------- */
+/* ---- bits at the end of the span --------------------------------------------------------------------------------- */
 
 static void clear_free(const kb_span *s, uint64_t *bits)
 {
@@ -201,7 +205,7 @@ static void mask_in_span(const kb_span *s, const uint8_t *data, uint64_t nwords,
 	clear_free(s, bits);
 }
 
-/* ---- bitmaps of the arena (to 1.21, and 1.22 without headers) ------------------------------------------------------------------- */
+/* ---- bitmaps of the arena (to 1.21, and 1.22 without headers) ---------------------------------------------------- */
 
 /* [a, a+n) through a window of the target; n ≤ 4096. */
 static const uint8_t *through(kb_mask_cache *c, struct window *w, kb_addr a, size_t n)
@@ -226,8 +230,8 @@ static void split_119(const uint8_t *b, uint64_t *ptr, uint64_t *more)
 	*more = m;
 }
 
-/* The bitmaps of 64 words at a (a multiple of 512). end: bit w set when the object's pointers end before word w (1.19), or after all of these
- * 64 (then bit 63 only; 1.20). */
+/* The bitmaps of 64 words at a (a multiple of 512). end: bit w set when the object's pointers end before word w
+ * (1.19), or after all of these 64 (then bit 63 only; 1.20). */
 static void arena_bits(kb_mask_cache *c, kb_addr a, uint64_t *ptr, uint64_t *end)
 {
 	const kb_layout *l = &c->go->layout;
@@ -237,7 +241,8 @@ static void arena_bits(kb_mask_cache *c, kb_addr a, uint64_t *ptr, uint64_t *end
 	if (!arena)
 		return;
 	if (!kb_has(l, KB_F_heapArena_noMorePtrs)) {
-		split_119(through(c, &c->bitmap, arena + kb_off(l, KB_F_heapArena_bitmap) + group * 16, 16), ptr, &more);
+		split_119(through(c, &c->bitmap, arena + kb_off(l, KB_F_heapArena_bitmap) + group * 16, 16), ptr,
+			  &more);
 		*end = ~more;
 		return;
 	}
@@ -297,7 +302,7 @@ static void mask_from_arena(kb_mask_cache *c, const kb_span *s, uint64_t first, 
 	clear_free(s, bits);
 }
 
-/* ---- a span ------------------------------------------------------------------------------------------------------------------------ */
+/* ---- a span ------------------------------------------------------------------------------------------------------ */
 
 static void mask_large(kb_mask_cache *c, const kb_span *s, uint64_t first, uint64_t nwords, uint64_t *bits)
 {
@@ -311,8 +316,8 @@ static void mask_large(kb_mask_cache *c, const kb_span *s, uint64_t first, uint6
 		c->errors++;
 }
 
-void kb_go_span_mask(const kb_go *go, kb_mask_cache *c, const kb_span *s, const uint8_t *data, uint64_t first_word, uint64_t nwords,
-		     uint64_t *bits)
+void kb_go_span_mask(const kb_go *go, kb_mask_cache *c, const kb_span *s, const uint8_t *data, uint64_t first_word,
+		     uint64_t nwords, uint64_t *bits)
 {
 	uint64_t total = (uint64_t)s->npages * KB_PAGE_SIZE / 8;
 	memset(bits, 0, (nwords + 63) / 64 * 8);

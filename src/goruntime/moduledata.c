@@ -1,4 +1,5 @@
-/* One moduledata of the target: section boundaries, function table, masks, and the read-only bytes that are worth keeping. */
+/* One moduledata of the target: section boundaries, function table, masks, and the read-only bytes that are worth
+ * keeping. */
 #include "modules.h"
 
 #include <stdlib.h>
@@ -27,7 +28,8 @@ static struct slice slice_of(const kb_go *go, kb_bytes md, enum kb_field_id f)
 static void fill_bounds(const kb_go *go, kb_bytes md, kb_module *m)
 {
 #define GET(f) m->f = kb_field_of(go, md, KB_F_moduledata_##f)
-	GET(text), GET(etext), GET(noptrdata), GET(enoptrdata), GET(data), GET(edata), GET(bss), GET(ebss), GET(noptrbss);
+	GET(text), GET(etext), GET(noptrdata), GET(enoptrdata), GET(data), GET(edata), GET(bss), GET(ebss),
+		GET(noptrbss);
 	GET(enoptrbss), GET(types), GET(etypes), GET(rodata), GET(gofunc), GET(minpc), GET(maxpc), GET(next);
 #undef GET
 	struct slice s = slice_of(go, md, KB_F_moduledata_typelinks);
@@ -61,7 +63,8 @@ static bool plausible(const kb_module *m)
 /* The section of the program's file that holds [a, a+n) (run-time), if its bytes are the same in memory. */
 static const kb_section *file_section(const kb_go *go, kb_addr a, uint64_t n)
 {
-	static const char *const names[] = { ".gopclntab", ".data.rel.ro.gopclntab", ".rodata", ".go.func", ".go.type" };
+	static const char *const names[] = { ".gopclntab", ".data.rel.ro.gopclntab", ".rodata", ".go.func",
+					     ".go.type" };
 	if (!go->program)
 		return NULL;
 	for (size_t i = 0; i < KB_ARRAY_LEN(names); i++) {
@@ -81,8 +84,8 @@ static void keep(kb_module *m, kb_addr start, size_t n, const uint8_t *bytes, bo
 		free((void *)(uintptr_t)bytes);
 }
 
-/* Keeps the whole section of the file that holds [a, a+n): the page cache has it, and the target's own pages stay untouched.
- * False when that is not possible. */
+/* Keeps the whole section of the file that holds [a, a+n): the page cache has it, and the target's own pages stay
+ * untouched. False when that is not possible. */
 static bool keep_from_file(kb_go *go, kb_module *m, kb_addr a, uint64_t n)
 {
 	KB_DROP_ERROR kb_error *err = NULL;
@@ -116,7 +119,8 @@ static kb_error *keep_from_memory(kb_go *go, kb_module *m, kb_addr a, uint64_t n
 static const uint8_t *kept_at(const kb_module *m, kb_addr a, uint64_t n)
 {
 	for (size_t i = 0; i < m->nkept; i++)
-		if (a >= m->kept[i].start && a - m->kept[i].start <= m->kept[i].n && n <= m->kept[i].n - (a - m->kept[i].start))
+		if (a >= m->kept[i].start && a - m->kept[i].start <= m->kept[i].n &&
+		    n <= m->kept[i].n - (a - m->kept[i].start))
 			return m->kept[i].bytes + (a - m->kept[i].start);
 	return NULL;
 }
@@ -140,14 +144,15 @@ static kb_error *load_text_sections(kb_go *go, kb_bytes md, kb_module *m)
 	m->textsect = malloc(s.len * sizeof(*m->textsect));
 	if (!m->textsect)
 		return kb_error_nomem();
-	m->tab.textsect = (const uint64_t (*)[3])m->textsect;
+	m->tab.textsect = (const uint64_t(*)[3])m->textsect;
 	m->tab.ntextsect = s.len;
 	return kb_target_read(go->target, s.ptr, m->textsect, s.len * sizeof(*m->textsect));
 }
 
 static kb_error *load_function_table(kb_go *go, kb_bytes md, kb_module *m, const kb_pcheader *h)
 {
-	struct slice pcln = slice_of(go, md, KB_F_moduledata_pclntable), names = slice_of(go, md, KB_F_moduledata_funcnametab);
+	struct slice pcln = slice_of(go, md, KB_F_moduledata_pclntable),
+		     names = slice_of(go, md, KB_F_moduledata_funcnametab);
 	if (names.ptr != m->pcheader + h->funcname_off || pcln.ptr != m->pcheader + h->pcln_off || pcln.len > PCLN_MAX)
 		return kb_error_new(KB_E_CORRUPT, "moduledata does not fit the function table");
 	m->pcln_size = pcln.ptr + pcln.len - m->pcheader;
@@ -183,7 +188,8 @@ static kb_error *load_mask(kb_go *go, kb_addr a, int32_t bits, uint8_t **ret)
 	return n ? kb_target_read(go->target, a, *ret, n) : NULL;
 }
 
-/* What types, stack maps and GC masks are read from. Nothing here is vital: kb_read_ro asks the target for what is not kept. */
+/* What types, stack maps and GC masks are read from. Nothing here is vital: kb_read_ro asks the target for what is not
+ * kept. */
 static kb_error *keep_read_only(kb_go *go, kb_module *m)
 {
 	uint64_t n = m->etypes - m->types;
@@ -232,7 +238,8 @@ static kb_error *load(kb_go *go, kb_addr addr, kb_addr header, kb_module *m)
 	KB_TRY(kb_target_read(go->target, addr, buf, size));
 	KB_TRY(kb_target_read(go->target, header, head, sizeof(head)));
 	kb_bytes md = { buf, size };
-	if (kb_field_of(go, md, KB_F_moduledata_pcHeader) != header || !kb_pcheader_parse((kb_bytes){ head, sizeof(head) }, &h))
+	if (kb_field_of(go, md, KB_F_moduledata_pcHeader) != header ||
+	    !kb_pcheader_parse((kb_bytes){ head, sizeof(head) }, &h))
 		return kb_error_new(KB_E_CORRUPT, "no moduledata at 0x%llx", (unsigned long long)addr);
 	m->addr = addr;
 	m->pcheader = header;

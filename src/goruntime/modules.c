@@ -1,4 +1,4 @@
-/* Where the Go runtime is: the file that holds it, how far it was moved, the function table, moduledata, the version. */
+/* Where the Go runtime is: the file that holds it, how far it was moved, function table, moduledata, version. */
 #include "modules.h"
 
 #include <stdlib.h>
@@ -41,7 +41,8 @@ static bool bias_by_mapping(const kb_program *p, const kb_mapping *m, uint64_t *
 	return false;
 }
 
-/* Finds go->bias: the one that brings the file's function table to where memory has one. only: mappings of this path; NULL any. */
+/* Finds go->bias: the one that brings the file's function table to where memory has one. only: mappings of this path;
+ * NULL any. */
 static bool find_bias(kb_go *go, kb_program *p, const char *only, kb_addr *ret_header)
 {
 	const kb_section *s = pclntab_section(p);
@@ -56,7 +57,8 @@ static bool find_bias(kb_go *go, kb_program *p, const char *only, kb_addr *ret_h
 	const kb_mapping *maps = kb_target_mappings(go->target, &n);
 	for (size_t i = 0; i < n; i++) {
 		uint64_t bias;
-		if (maps[i].path[0] != '/' || (only && strcmp(maps[i].path, only)) || !bias_by_mapping(p, &maps[i], &bias))
+		if (maps[i].path[0] != '/' || (only && strcmp(maps[i].path, only)) ||
+		    !bias_by_mapping(p, &maps[i], &bias))
 			continue;
 		if (header_at(go, s->addr + bias, &h)) {
 			*ret_header = s->addr + bias;
@@ -67,7 +69,7 @@ static bool find_bias(kb_go *go, kb_program *p, const char *only, kb_addr *ret_h
 	return false;
 }
 
-/* ---- the memory scan, for what has no usable sections ------------------------------------------------------------------- */
+/* ---- the memory scan, for what has no usable sections ------------------------------------------------------------ */
 
 typedef kb_error *(*hit_fn)(kb_go *go, kb_addr at, kb_addr want, bool *ret_done);
 
@@ -101,8 +103,8 @@ static kb_error *scan_mappings(kb_go *go, bool with_code, const struct scan *sc,
 	const kb_mapping *maps = kb_target_mappings(go->target, &n);
 	for (size_t i = 0; i < n && !*done; i++) {
 		const kb_mapping *m = &maps[i];
-		if (m->path[0] != '/' || !(m->perms & KB_PERM_R) || (m->perms & KB_PERM_SHARED) || m->end - m->start > budget ||
-		    (!with_code && (m->perms & KB_PERM_X)))
+		if (m->path[0] != '/' || !(m->perms & KB_PERM_R) || (m->perms & KB_PERM_SHARED) ||
+		    m->end - m->start > budget || (!with_code && (m->perms & KB_PERM_X)))
 			continue;
 		budget -= m->end - m->start;
 		KB_TRY(scan_range(go, m->start, m->end, sc, buf, done));
@@ -171,7 +173,7 @@ static kb_error *scan_for_headers(kb_go *go, bool *done)
 	return NULL;
 }
 
-/* ---- file and version ------------------------------------------------------------------------------------------------------ */
+/* ---- file and version -------------------------------------------------------------------------------------------- */
 
 /* The executable is not Go: perhaps a library that it has loaded is (c-shared). */
 static kb_error *program_among_libraries(kb_go *go, kb_addr *ret_header)
@@ -210,7 +212,8 @@ static kb_error *build_from_memory(kb_go *go)
 	for (size_t i = 0; i < n; i++) {
 		if (maps[i].path[0] != '/' || (maps[i].perms & (KB_PERM_W | KB_PERM_X)) == KB_PERM_X)
 			continue;
-		size_t len = maps[i].end - maps[i].start < SCAN_CHUNK ? (size_t)(maps[i].end - maps[i].start) : SCAN_CHUNK;
+		size_t len =
+			maps[i].end - maps[i].start < SCAN_CHUNK ? (size_t)(maps[i].end - maps[i].start) : SCAN_CHUNK;
 		if (!kb_target_read_holes(go->target, maps[i].start, buf, len))
 			continue;
 		kb_error *err = kb_buildinfo_parse((kb_bytes){ buf, len }, &go->own_build);
@@ -312,9 +315,13 @@ kb_error *kb_modules_find(kb_go *go)
 		KB_TRY(find_module(go, header, &done));
 	if (!done)
 		KB_TRY(scan_for_headers(go, &done));
+	if (!done && go->layout_origin.guessed)
+		return kb_error_new(KB_E_UNSUPPORTED,
+				    "%s is newer than this keptby knows, and lays out its memory differently from %s",
+				    go->info.version, go->layout_origin.text);
 	if (!done)
-		return kb_error_new(KB_E_UNSUPPORTED, "%s: no module data that fits the layout of this version (%s)", go->info.version,
-				    go->layout_origin.text);
+		return kb_error_new(KB_E_UNSUPPORTED, "%s: no module data that fits the layout of this version (%s)",
+				    go->info.version, go->layout_origin.text);
 	load_next_modules(go);
 	return NULL;
 }

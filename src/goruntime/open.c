@@ -15,7 +15,8 @@ static void fill_info(kb_go *go)
 	info->stripped = !info->has_dwarf && !info->has_symbols;
 	info->is_pie = go->program && kb_program_is_pie(go->program);
 	const char *cgo = kb_buildinfo_setting(info->build, "CGO_ENABLED");
-	/* CGO_ENABLED only says that cgo was allowed; a program that has any is linked dynamically, or has its own TLS. */
+	/* CGO_ENABLED only says that cgo was allowed; a program that has any is linked dynamically, or has its own
+	 * TLS. */
 	uint64_t tls = 0, align = 0;
 	if (go->program)
 		kb_program_tls(go->program, &tls, &align);

@@ -1,19 +1,27 @@
-/* Where the runtime's own variables are. With a symbol table: by name. Without: by the data that well-known functions refer to (the function
- * table survives stripping), and, for those that everything rests on, by what must be true of their contents.
- * Recipes hold for Go 1.19 to 1.27; each variable has several because the linker drops functions that nobody calls. */
+/* Where the runtime's own variables are. With a symbol table: by name. Without: by the data that well-known functions
+ * refer to (the function table survives stripping), and, for those that everything rests on, by what must be true of
+ * their contents. Recipes hold for Go 1.19 to 1.27; each variable has several because the linker drops functions that
+ * nobody calls. */
 #include "private.h"
 
 #include <stdlib.h>
 
-enum { CODE_MAX = 1 << 18, REFS_MAX = 4096, SAME_NAME_MAX = 4, BSS_SCAN_MAX = 64 << 20, GOROUTINES_LOOKED_AT = 64, PS_MAX = 1 << 16 };
+enum {
+	CODE_MAX = 1 << 18,
+	REFS_MAX = 4096,
+	SAME_NAME_MAX = 4,
+	BSS_SCAN_MAX = 64 << 20,
+	GOROUTINES_LOOKED_AT = 64,
+	PS_MAX = 1 << 16
+};
 
 enum section { BSS, NOPTRBSS, DATA, NOPTRDATA };
 enum how {
-	LOWEST,   /* the lowest address referred to */
-	ONLY,     /* the only one */
-	COMMON,   /* the only one that all the functions refer to */
-	UNSCHED,  /* as COMMON, addresses inside sched left out */
-	POINTER,  /* as COMMON, contents are 0 or a mapped address */
+	LOWEST,  /* the lowest address referred to */
+	ONLY,    /* the only one */
+	COMMON,  /* the only one that all the functions refer to */
+	UNSCHED, /* as COMMON, addresses inside sched left out */
+	POINTER, /* as COMMON, contents are 0 or a mapped address */
 };
 
 #define VAR(v) offsetof(kb_runtime_vars, v)
@@ -107,7 +115,7 @@ static kb_addr *slot_of(kb_go *go, size_t var)
 	return (kb_addr *)(void *)((char *)&go->vars + var);
 }
 
-/* ---- functions and what they refer to ------------------------------------------------------------------------------ */
+/* ---- functions and what they refer to ---------------------------------------------------------------------------- */
 
 struct finder {
 	kb_go *go;
@@ -136,7 +144,8 @@ static bool look_at(void *ctx, const kb_func *f)
 {
 	struct finder *s = ctx;
 	uint64_t i;
-	if (!kb_map_get(&s->wanted, kb_hash_bytes(f->name, strlen(f->name)) >> 1, &i) || strcmp(s->found[i].name, f->name))
+	if (!kb_map_get(&s->wanted, kb_hash_bytes(f->name, strlen(f->name)) >> 1, &i) ||
+	    strcmp(s->found[i].name, f->name))
 		return true;
 	if (s->found[i].n < SAME_NAME_MAX)
 		s->found[i].f[s->found[i].n++] = *f;
@@ -270,7 +279,7 @@ static kb_addr cook(struct finder *s, const struct recipe *r)
 	return all.a[0] - (r->field == NO_FIELD ? 0 : kb_off(&go->layout, r->field));
 }
 
-/* ---- what must be true of the contents ----------------------------------------------------------------------------------- */
+/* ---- what must be true of the contents --------------------------------------------------------------------------- */
 
 static bool check_g(const kb_go *go, kb_addr g, uint64_t *ret_goid)
 {
@@ -291,7 +300,8 @@ static bool check_g(const kb_go *go, kb_addr g, uint64_t *ret_goid)
 		return false;
 	if (!lo && !hi)
 		return status == KB_G_DEAD || status == KB_G_IDLE || status == KB_G_DEADEXTRA;
-	return lo < hi && hi - lo <= UINT64_C(1) << 31 && !(lo & 1023) && ((guard > lo && guard <= hi) || guard > 0xffffffffffff0000);
+	return lo < hi && hi - lo <= UINT64_C(1) << 31 && !(lo & 1023) &&
+	       ((guard > lo && guard <= hi) || guard > 0xffffffffffff0000);
 }
 
 /* How many different goroutines the slice at a holds (of the first few); 0 when it is no []*g. */
@@ -382,7 +392,7 @@ static kb_addr search_bss(const kb_go *go, const struct search *s, bool twin)
 	return best;
 }
 
-/* ---- all of it --------------------------------------------------------------------------------------------------------------- */
+/* ---- all of it --------------------------------------------------------------------------------------------------- */
 
 static void by_symbols(kb_go *go)
 {
@@ -423,7 +433,8 @@ static kb_error *by_recipes(kb_go *go)
 
 static bool any_missing(kb_go *go)
 {
-	static const size_t always_there[] = { VAR(mheap), VAR(allgs), VAR(allp), VAR(sched), VAR(allm), VAR(gcphase), VAR(gc_controller) };
+	static const size_t always_there[] = { VAR(mheap), VAR(allgs),   VAR(allp),         VAR(sched),
+					       VAR(allm),  VAR(gcphase), VAR(gc_controller) };
 	for (size_t i = 0; i < KB_ARRAY_LEN(always_there); i++)
 		if (!*slot_of(go, always_there[i]))
 			return true;
@@ -435,7 +446,8 @@ static void verify(kb_go *go)
 {
 	const kb_layout *l = &go->layout;
 	if (kb_has(l, KB_F_mheap_allspans) && (!go->vars.mheap || !kb_mheap_check(go, go->vars.mheap)))
-		go->vars.mheap = search_bss(go, &(struct search){ kb_mheap_check, kb_off(l, KB_F_mheap_allspans) }, false);
+		go->vars.mheap =
+			search_bss(go, &(struct search){ kb_mheap_check, kb_off(l, KB_F_mheap_allspans) }, false);
 	if (!go->vars.allgs || !check_allgs(go, go->vars.allgs))
 		go->vars.allgs = search_bss(go, &(struct search){ check_allgs, 0 }, true);
 	if (!go->vars.allp || !check_allp(go, go->vars.allp))
@@ -452,8 +464,8 @@ kb_error *kb_runtime_vars_find(kb_go *go)
 		if (*slot_of(go, variables[i].var) || variables[i].need == OPTIONAL)
 			continue;
 		if (variables[i].need == VITAL)
-			return kb_error_new(KB_E_UNSUPPORTED, "%s: %s cannot be found (%s)", go->info.version, variables[i].symbol,
-					    go->layout_origin.text);
+			return kb_error_new(KB_E_UNSUPPORTED, "%s: %s cannot be found (%s)", go->info.version,
+					    variables[i].symbol, go->layout_origin.text);
 		kb_go_gap(go, "%s cannot be found", variables[i].symbol);
 	}
 	return NULL;

@@ -1,5 +1,6 @@
-/* The stop. Everything that can be prepared is prepared while the target runs; between stop and resume memory is copied and nothing else is
- * done. What must be of one moment: registers, data and bss, goroutines and their stacks, timers and tiny blocks of the Ps. */
+/* The stop. Everything that can be prepared is prepared while the target runs; between stop and resume memory is
+ * copied and nothing else is done. What must be of one moment: registers, data and bss, goroutines and their stacks,
+ * timers and tiny blocks of the Ps. */
 #include "private.h"
 
 #include <stdlib.h>
@@ -72,16 +73,27 @@ static void static_ranges(kb_go *go, struct ranges *l)
 		kb_addr a;
 		uint64_t n;
 	} more[] = {
-		{ v->mheap, kb_sizeof(lay, KB_S_mheap) }, { v->allgs, 24 }, { v->allglen, 8 }, { v->allgptr, 8 }, { v->allp, 24 },
-		{ v->allm, 8 }, { v->gcphase, 4 }, { v->gc_controller, kb_sizeof(lay, KB_S_gcControllerState) },
-		{ v->memstats, kb_sizeof(lay, KB_S_mstats) }, { v->work, kb_sizeof(lay, KB_S_workType) }, { v->allfin, 8 },
-		{ v->fing, 8 }, { v->fing_status, 4 }, { v->mem_profile_rate, 8 }, { v->gc_cleanups, kb_sizeof(lay, KB_S_cleanupQueue) },
+		{ v->mheap, kb_sizeof(lay, KB_S_mheap) },
+		{ v->allgs, 24 },
+		{ v->allglen, 8 },
+		{ v->allgptr, 8 },
+		{ v->allp, 24 },
+		{ v->allm, 8 },
+		{ v->gcphase, 4 },
+		{ v->gc_controller, kb_sizeof(lay, KB_S_gcControllerState) },
+		{ v->memstats, kb_sizeof(lay, KB_S_mstats) },
+		{ v->work, kb_sizeof(lay, KB_S_workType) },
+		{ v->allfin, 8 },
+		{ v->fing, 8 },
+		{ v->fing_status, 4 },
+		{ v->mem_profile_rate, 8 },
+		{ v->gc_cleanups, kb_sizeof(lay, KB_S_cleanupQueue) },
 	};
 	for (size_t i = 0; i < KB_ARRAY_LEN(more); i++)
 		add(l, more[i].a, more[i].n);
 }
 
-/* ---- the Ps ------------------------------------------------------------------------------------------------------------------- */
+/* ---- the Ps ------------------------------------------------------------------------------------------------------ */
 
 static kb_error *read_ps(kb_go *go)
 {
@@ -145,7 +157,7 @@ static kb_error *capture_ps(kb_go *go)
 	return err;
 }
 
-/* ---- the stop ------------------------------------------------------------------------------------------------------------------ */
+/* ---- the stop ---------------------------------------------------------------------------------------------------- */
 
 static kb_error *in_stop(kb_go *go, const struct ranges *l)
 {
@@ -184,7 +196,8 @@ static kb_error *keep_section(kb_go *go, kb_addr a, uint64_t n, uint8_t **bytes,
 	if (!*bytes)
 		return kb_error_nomem();
 	if (kb_target_read_holes(go->target, a, *bytes, n) < n)
-		kb_go_gap(go, "some of the variables at 0x%llx … 0x%llx cannot be read", (unsigned long long)a, (unsigned long long)(a + n));
+		kb_go_gap(go, "some of the variables at 0x%llx … 0x%llx cannot be read", (unsigned long long)a,
+			  (unsigned long long)(a + n));
 	*size = n;
 	return NULL;
 }

@@ -1,5 +1,5 @@
-/* The heap's spans: mheap_.allspans, alloc and mark bits, page table. runtime/mheap.go, mgcsweep.go, mgcmark_greenteagc.go (1.25+).
- * A heap of 1 GB of small objects has 131,000 spans; everything is read in long runs. */
+/* The heap's spans: mheap_.allspans, alloc and mark bits, page table. runtime/mheap.go, mgcsweep.go,
+ * mgcmark_greenteagc.go (1.25+). A heap of 1 GB of small objects has 131,000 spans; everything is read in long runs. */
 #include "spans.h"
 
 #include <stdlib.h>
@@ -12,7 +12,14 @@
 /* Of these with heap in them: 4 TiB. */
 #define ARENAS_USED_MAX (UINT64_C(1) << 16)
 
-enum { SIZE_CLASS_BYTES_MAX = 32768, SMALL_PAGES_MAX = 64, INLINE_BYTES = 128, INLINE_MARKS_AT = 64, INLINE_MARKS = 63, HEADER_MIN = 512 };
+enum {
+	SIZE_CLASS_BYTES_MAX = 32768,
+	SMALL_PAGES_MAX = 64,
+	INLINE_BYTES = 128,
+	INLINE_MARKS_AT = 64,
+	INLINE_MARKS = 63,
+	HEADER_MIN = 512
+};
 enum { STATE_IN_USE = 1, STATE_MANUAL = 2 }; /* mheap.go: mSpanInUse, mSpanManual; same numbers in all versions */
 
 static const uint8_t no_bits[KB_BITS_MAX];
@@ -33,11 +40,11 @@ struct loader {
 	size_t nraws;
 	uint32_t *order; /* raws by address */
 	size_t norder;
-	size_t odd;      /* spans that contradict themselves: caught while they changed */
+	size_t odd; /* spans that contradict themselves: caught while they changed */
 	kb_addr lo, hi;
 };
 
-/* ---- checking a candidate for mheap_ ------------------------------------------------------------------------------------ */
+/* ---- checking a candidate for mheap_ ----------------------------------------------------------------------------- */
 
 /* 1: the span is found again through its arena; 0: it is not in use; -1: it is no span. */
 static int span_points_back(const kb_go *go, kb_addr l2, kb_addr mspan)
@@ -88,7 +95,7 @@ unsigned kb_mheap_check(const kb_go *go, kb_addr mheap)
 	return bad > 1 || bad > ok ? 0 : ok;
 }
 
-/* ---- reading the structs ------------------------------------------------------------------------------------------------------ */
+/* ---- reading the structs ----------------------------------------------------------------------------------------- */
 
 static kb_error *read_mspans(struct loader *ld)
 {
@@ -119,8 +126,8 @@ static bool bounds_fit(const kb_span *s, uint64_t npages, uint64_t nelems)
 		return false;
 	if (s->flags & KB_SPAN_LARGE)
 		return nelems == 1 && s->elem_size && s->elem_size <= npages * KB_PAGE_SIZE;
-	return s->elem_size >= 8 && !(s->elem_size & 7) && s->elem_size <= SIZE_CLASS_BYTES_MAX && npages <= SMALL_PAGES_MAX && nelems &&
-	       nelems * s->elem_size <= npages * KB_PAGE_SIZE;
+	return s->elem_size >= 8 && !(s->elem_size & 7) && s->elem_size <= SIZE_CLASS_BYTES_MAX &&
+	       npages <= SMALL_PAGES_MAX && nelems && nelems * s->elem_size <= npages * KB_PAGE_SIZE;
 }
 
 /* False when the struct is no in-use span. */
@@ -158,7 +165,8 @@ static bool parse_mspan(struct loader *ld, kb_addr mspan, kb_bytes b, struct raw
 	s->mspan = mspan;
 	s->div_magic = s->flags & KB_SPAN_LARGE ? 0 : UINT32_MAX / (uint32_t)s->elem_size + 1;
 	/* Malloc headers: 1.22 and later, unless built without them (then heapArena has bitmaps). */
-	if (!(s->flags & (KB_SPAN_NOSCAN | KB_SPAN_LARGE)) && s->elem_size > HEADER_MIN && !kb_has(&go->layout, KB_F_heapArena_bitmap))
+	if (!(s->flags & (KB_SPAN_NOSCAN | KB_SPAN_LARGE)) && s->elem_size > HEADER_MIN &&
+	    !kb_has(&go->layout, KB_F_heapArena_bitmap))
 		s->flags |= KB_SPAN_HEADERS;
 	r->alloc_bits = GET(allocBits);
 	r->mark_bits = GET(gcmarkBits);
@@ -183,7 +191,7 @@ static void parse_mspans(struct loader *ld)
 	}
 }
 
-/* ---- arenas and the page table ---------------------------------------------------------------------------------------------------- */
+/* ---- arenas and the page table ----------------------------------------------------------------------------------- */
 
 static size_t arena_index(const kb_go *go, kb_addr a)
 {
@@ -230,7 +238,7 @@ static kb_error *alloc_tables(struct loader *ld)
 	return NULL;
 }
 
-/* The heapArena of each arena with heap: mheap_.arenas[0] is an array of 2^22 pointers, almost all of them untouched. */
+/* The heapArena of each arena with heap: mheap_.arenas[0] is an array of 2^22 pointers, almost all untouched. */
 static kb_error *read_arenas(struct loader *ld)
 {
 	kb_go *go = ld->go;
@@ -240,7 +248,9 @@ static kb_error *read_arenas(struct loader *ld)
 			continue;
 		kb_addr start = go->heap.arena_base_first + ((uint64_t)a << KB_ARENA_SHIFT);
 		KB_DROP_ERROR kb_error *err =
-			kb_target_read_u64(go->target, go->l2_arenas + 8 * ((start - ARENA_BASE_OFFSET) >> KB_ARENA_SHIFT), &ld->st->arenas[a]);
+			kb_target_read_u64(go->target,
+					   go->l2_arenas + 8 * ((start - ARENA_BASE_OFFSET) >> KB_ARENA_SHIFT),
+					   &ld->st->arenas[a]);
 		if (err) {
 			ld->st->arenas[a] = 0;
 			kb_go_gap(go, "no metadata of the arena at 0x%llx", (unsigned long long)start);
@@ -257,8 +267,8 @@ static void put_pages(kb_go *go, const kb_span *s, uint32_t value, uint32_t npag
 	}
 }
 
-/* Puts the spans into address order: each marks its first page, then the pages are walked. Overlapping ones (one of them changed while it was
- * read) lose to the first. */
+/* Puts the spans into address order: each marks its first page, then the pages are walked. Overlapping ones (one of
+ * them changed while it was read) lose to the first. */
 static kb_error *sort_spans(struct loader *ld)
 {
 	kb_go *go = ld->go;
@@ -285,9 +295,10 @@ static kb_error *sort_spans(struct loader *ld)
 	return NULL;
 }
 
-/* ---- bits ----------------------------------------------------------------------------------------------------------------------------- */
+/* ---- bits -------------------------------------------------------------------------------------------------------- */
 
-/* Sets KB_SPAN_INLINE: which pages have marks inside is a bitmap in heapArena (1.25 and later; all zero without green tea). */
+/* Sets KB_SPAN_INLINE: which pages have marks inside is a bitmap in heapArena (1.25 and later; all zero without green
+ * tea). */
 static void find_inline_marks(struct loader *ld)
 {
 	kb_go *go = ld->go;
@@ -319,7 +330,9 @@ static kb_error *read_inline_marks(void *ctx, unsigned worker, size_t i)
 	kb_span *s = &j->ld->st->spans[j->spans[i]];
 	uint8_t *to = j->ld->st->inline_marks + i * KB_PAGE_SIZE / 64;
 	(void)worker;
-	kb_target_read_holes(j->ld->go->target, s->base + (uint64_t)s->npages * KB_PAGE_SIZE - INLINE_BYTES + INLINE_MARKS_AT, to, INLINE_MARKS);
+	kb_target_read_holes(j->ld->go->target,
+			     s->base + (uint64_t)s->npages * KB_PAGE_SIZE - INLINE_BYTES + INLINE_MARKS_AT, to,
+			     INLINE_MARKS);
 	s->mark_bits = to;
 	return NULL;
 }
@@ -356,7 +369,8 @@ static kb_error *load_bits(struct loader *ld)
 	for (size_t i = 0; i < st->nspans; i++) {
 		const struct raw *r = &ld->raws[ld->order[i]];
 		size_t n = (st->spans[i].nelems + 7) / 8;
-		if (!kb_pages_add(&st->bits, r->alloc_bits, n) || (own_marks(&st->spans[i]) && !kb_pages_add(&st->bits, r->mark_bits, n)))
+		if (!kb_pages_add(&st->bits, r->alloc_bits, n) ||
+		    (own_marks(&st->spans[i]) && !kb_pages_add(&st->bits, r->mark_bits, n)))
 			return kb_error_nomem();
 	}
 	KB_TRY(kb_pages_load(&st->bits, ld->go->target));
@@ -377,7 +391,7 @@ static kb_error *load_bits(struct loader *ld)
 	return load_inline_marks(ld);
 }
 
-/* ---- totals ---------------------------------------------------------------------------------------------------------------------------- */
+/* ---- totals ------------------------------------------------------------------------------------------------------ */
 
 static uint32_t count_bits(const uint8_t *bits, const uint8_t *also, uint32_t from, uint32_t to)
 {

@@ -4,7 +4,10 @@
 
 #include "pages.h"
 
-enum { KB_PAGES_PER_ARENA = 8192, KB_BITS_MAX = 8192 /* bytes of alloc bits of one span; real ones have 128 at most */ };
+enum {
+	KB_PAGES_PER_ARENA = 8192,
+	KB_BITS_MAX = 8192 /* bytes of alloc bits of one span; real ones have 128 at most */
+};
 
 struct kb_span_store {
 	kb_span *spans;
@@ -13,7 +16,7 @@ struct kb_span_store {
 	size_t page_table_bytes;
 	uint32_t *tables; /* of all arenas with heap, one after the other */
 	size_t table_bytes;
-	kb_addr *arenas;  /* *heapArena of each arena, 0 none */
+	kb_addr *arenas; /* *heapArena of each arena, 0 none */
 	size_t arenas_bytes;
 	kb_pages bits;
 	uint8_t *inline_marks; /* of unswept spans with inline marks */

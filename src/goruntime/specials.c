@@ -1,5 +1,6 @@
-/* What the runtime has noted of single objects: finalizers, cleanups, weak handles, profile samples; and the finalizers and cleanups that wait
- * to run. runtime/mheap.go, mfinal.go, mcleanup.go (1.24+). The numbers of the kinds changed in 1.21, 1.23 and 1.25: they are in the layout. */
+/* What the runtime has noted of single objects: finalizers, cleanups, weak handles, profile samples; and the
+ * finalizers and cleanups that wait to run. runtime/mheap.go, mfinal.go, mcleanup.go (1.24+). The numbers of the kinds
+ * changed in 1.21, 1.23 and 1.25: they are in the layout. */
 #include "pages.h"
 
 #include <stdlib.h>
@@ -23,7 +24,7 @@ static void set_kinds(struct loader *ld)
 		enum kb_special_kind kind;
 	} known[] = {
 		{ KB_C_SpecialFinalizer, KB_SPECIAL_FINALIZER }, { KB_C_SpecialWeakHandle, KB_SPECIAL_WEAK },
-		{ KB_C_SpecialProfile, KB_SPECIAL_PROFILE },	 { KB_C_SpecialCleanup, KB_SPECIAL_CLEANUP },
+		{ KB_C_SpecialProfile, KB_SPECIAL_PROFILE },     { KB_C_SpecialCleanup, KB_SPECIAL_CLEANUP },
 		{ KB_C_SpecialPinCounter, KB_SPECIAL_PIN },
 	};
 	for (size_t i = 0; i < KB_ARRAY_LEN(known); i++) {
@@ -67,7 +68,8 @@ static void cleanup_words(const kb_go *go, kb_bytes b, uint64_t words[3], kb_add
 static kb_error *add_special(struct loader *ld, const kb_special *sp, const uint64_t words[3])
 {
 	kb_go *go = ld->go;
-	if (!KB_ROOM(go->specials, go->nspecials, ld->cap, SPECIALS_MAX) || !KB_ROOM(go->special_words, go->nspecials, ld->cap_words, SPECIALS_MAX))
+	if (!KB_ROOM(go->specials, go->nspecials, ld->cap, SPECIALS_MAX) ||
+	    !KB_ROOM(go->special_words, go->nspecials, ld->cap_words, SPECIALS_MAX))
 		return kb_error_nomem();
 	go->specials[go->nspecials] = *sp;
 	memcpy(go->special_words[go->nspecials], words, 3 * sizeof(*words));
@@ -82,7 +84,8 @@ struct walk {
 	unsigned same;  /* records in a row with that place */
 };
 
-/* False when the record cannot be the next of the list: it was freed and used again for another while the list was read. */
+/* False when the record cannot be the next of the list: it was freed and used again for another while the list was
+ * read. */
 static bool in_order(struct walk *w, uint64_t offset, uint64_t kind)
 {
 	uint64_t place = offset << 8 | kind;
@@ -145,11 +148,12 @@ static kb_error *load_spans_specials(struct loader *ld)
 			KB_TRY(load_special(ld, &w, a, &a));
 	}
 	if (ld->unreadable || ld->disordered)
-		kb_go_gap(ld->go, "specials of %zu spans are incomplete: they changed while they were read", ld->unreadable + ld->disordered);
+		kb_go_gap(ld->go, "specials of %zu spans are incomplete: they changed while they were read",
+			  ld->unreadable + ld->disordered);
 	return NULL;
 }
 
-/* ---- queues -------------------------------------------------------------------------------------------------------------------- */
+/* ---- queues ------------------------------------------------------------------------------------------------------ */
 
 static kb_error *add_queued(struct loader *ld, kb_addr slot, uint64_t value)
 {
@@ -194,7 +198,8 @@ static kb_error *load_queue(struct loader *ld, const struct queue *q)
 	unsigned n = 0;
 	for (; a && !err && n < QUEUE_BLOCKS_MAX && !kb_map_get(&seen, a, &there); n++) {
 		uint32_t count;
-		if (a == KB_ADDR_MAX || !kb_map_put(&seen, a, 1) || !kb_blocks_read(&ld->blocks, a + kb_off(l, q->count), &count, 4) ||
+		if (a == KB_ADDR_MAX || !kb_map_put(&seen, a, 1) ||
+		    !kb_blocks_read(&ld->blocks, a + kb_off(l, q->count), &count, 4) ||
 		    !kb_blocks_read(&ld->blocks, a + kb_off(l, q->link), &next, 8)) {
 			kb_go_gap(ld->go, "queue of %s: a block cannot be read", q->name);
 			break;
@@ -206,12 +211,19 @@ static kb_error *load_queue(struct loader *ld, const struct queue *q)
 	return err;
 }
 
-/* runtime/mfinal.go: allfin heads the list of all blocks, queued or free; free ones have a count of 0. 1.24 queues cleanups here as well. */
+/* runtime/mfinal.go: allfin heads the list of all blocks, queued or free; free ones have a count of 0. 1.24 queues
+ * cleanups here as well. */
 static kb_error *load_finalizer_queue(struct loader *ld)
 {
 	const kb_go *go = ld->go;
 	const kb_layout *l = &go->layout;
-	struct queue q = { "finalizers", 0, KB_F_finblock_alllink, KB_F_finblock_cnt, KB_F_finblock_fin, kb_sizeof(l, KB_S_finalizer), 0 };
+	struct queue q = { "finalizers",
+			   0,
+			   KB_F_finblock_alllink,
+			   KB_F_finblock_cnt,
+			   KB_F_finblock_fin,
+			   kb_sizeof(l, KB_S_finalizer),
+			   0 };
 	if (!go->vars.allfin || !kb_has(l, q.link) || !kb_has(l, q.count) || !kb_has(l, q.records) || !q.record_size)
 		return NULL;
 	/* The array fills what the block's size (FinBlockSize) leaves. */
@@ -229,13 +241,16 @@ static kb_error *load_cleanup_queue(struct loader *ld)
 {
 	const kb_go *go = ld->go;
 	const kb_layout *l = &go->layout;
-	struct queue q = { "cleanups", 0, KB_F_cleanupBlock_alllink, KB_F_cleanupBlock_n, KB_F_cleanupBlock_cleanups, 8, 0 };
-	if (!go->vars.gc_cleanups || !kb_has(l, KB_F_cleanupQueue_all) || !kb_has(l, q.link) || !kb_has(l, q.count) || !kb_has(l, q.records))
+	struct queue q = { "cleanups", 0, KB_F_cleanupBlock_alllink, KB_F_cleanupBlock_n, KB_F_cleanupBlock_cleanups,
+			   8,          0 };
+	if (!go->vars.gc_cleanups || !kb_has(l, KB_F_cleanupQueue_all) || !kb_has(l, q.link) || !kb_has(l, q.count) ||
+	    !kb_has(l, q.records))
 		return NULL;
 	if (kb_sizeof(l, KB_S_cleanupFn))
 		q.record_size = kb_sizeof(l, KB_S_cleanupFn);
 	q.slots = kb_fsize(l, q.records) / q.record_size;
-	kb_error *err = kb_target_read_u64(go->target, go->vars.gc_cleanups + kb_off(l, KB_F_cleanupQueue_all), &q.head);
+	kb_error *err =
+		kb_target_read_u64(go->target, go->vars.gc_cleanups + kb_off(l, KB_F_cleanupQueue_all), &q.head);
 	if (err) {
 		kb_error_free(err);
 		return NULL;

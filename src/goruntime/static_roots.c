@@ -1,4 +1,5 @@
-/* All roots but the stacks (README F): variables, finalizers, cleanups, their queues, timers, weak handles, tiny blocks. */
+/* All roots but the stacks (README F): variables, finalizers, cleanups, their queues, timers, weak handles, tiny
+ * blocks. */
 #include "bits.h"
 #include "private.h"
 
@@ -18,9 +19,10 @@ static void emit(const struct emit *e, kb_root r)
 		e->fn(e->ctx, &r);
 }
 
-/* ---- variables ------------------------------------------------------------------------------------------------------------------- */
+/* ---- variables --------------------------------------------------------------------------------------------------- */
 
-static void section_roots(const struct emit *e, kb_addr start, const uint8_t *bytes, size_t size, const uint8_t *mask, int32_t nbits)
+static void section_roots(const struct emit *e, kb_addr start, const uint8_t *bytes, size_t size, const uint8_t *mask,
+			  int32_t nbits)
 {
 	size_t n = (size_t)nbits < size / 8 ? (size_t)nbits : size / 8;
 	for (size_t i = 0; i < n; i++) {
@@ -51,7 +53,7 @@ static void global_roots(const struct emit *e)
 	}
 }
 
-/* ---- finalizers and cleanups --------------------------------------------------------------------------------------------------------- */
+/* ---- finalizers and cleanups ------------------------------------------------------------------------------------- */
 
 /* Reads objects span by span: specials come in span order, often many to a span. */
 struct object_reader {
@@ -134,7 +136,10 @@ static kb_error *special_roots(const struct emit *e, enum kb_special_kind kind, 
 		if (kind == KB_SPECIAL_FINALIZER)
 			err = referents(e, &o, sp->object, (uint32_t)i);
 		for (unsigned k = 0; k < 3; k++)
-			emit(e, (kb_root){ .kind = root, .owner = (uint32_t)i, .slot = sp->special, .value = go->special_words[i][k] });
+			emit(e, (kb_root){ .kind = root,
+					   .owner = (uint32_t)i,
+					   .slot = sp->special,
+					   .value = go->special_words[i][k] });
 	}
 	kb_mask_cache_free(o.masks);
 	free(o.data);
@@ -145,12 +150,15 @@ static kb_error *special_roots(const struct emit *e, enum kb_special_kind kind, 
 static void queue_roots(const struct emit *e)
 {
 	for (size_t i = 0; i < e->go->nqueued; i++)
-		emit(e, (kb_root){ .kind = KB_ROOT_QUEUE, .slot = e->go->queued[i].slot, .value = e->go->queued[i].value });
+		emit(e, (kb_root){ .kind = KB_ROOT_QUEUE,
+				   .slot = e->go->queued[i].slot,
+				   .value = e->go->queued[i].value });
 }
 
-/* ---- timers ---------------------------------------------------------------------------------------------------------------------------- */
+/* ---- timers ------------------------------------------------------------------------------------------------------ */
 
-/* To 1.22 a status (runtime/time.go: waiting, running, modifying, modified earlier or later, moving are alive); from 1.23 state bits. */
+/* To 1.22 a status (runtime/time.go: waiting, running, modifying, modified earlier or later, moving are alive); from
+ * 1.23 state bits. */
 static bool armed(const kb_go *go, kb_bytes t)
 {
 	const kb_layout *l = &go->layout;
@@ -166,7 +174,8 @@ static bool armed(const kb_go *go, kb_bytes t)
 	return (heaped <= 0 || (state & (uint64_t)heaped)) && (zombie <= 0 || !(state & (uint64_t)zombie));
 }
 
-/* The timers of one P. Those that are not armed any more are still held, by the P itself; they are no roots of their own. */
+/* The timers of one P. Those that are not armed any more are still held, by the P itself; they are no roots of their
+ * own. */
 static kb_error *timer_heap_roots(const struct emit *e, kb_addr p, uint32_t *order)
 {
 	const kb_go *go = e->go;
@@ -212,7 +221,7 @@ static void timer_roots(const struct emit *e)
 	}
 }
 
-/* The block that small pointer-free objects are put into, while it is not full. It is marked at the end of each cycle. */
+/* The block that small pointer-free objects are put into, while it is not full. Marked at the end of each cycle. */
 static void tiny_roots(const struct emit *e)
 {
 	const kb_go *go = e->go;
@@ -225,7 +234,10 @@ static void tiny_roots(const struct emit *e)
 			continue;
 		err = kb_field(go, mcache, KB_F_mcache_tiny, &tiny);
 		if (!err)
-			emit(e, (kb_root){ .kind = KB_ROOT_TINY, .owner = (uint32_t)i, .slot = mcache + kb_off(&go->layout, KB_F_mcache_tiny), .value = tiny });
+			emit(e, (kb_root){ .kind = KB_ROOT_TINY,
+					   .owner = (uint32_t)i,
+					   .slot = mcache + kb_off(&go->layout, KB_F_mcache_tiny),
+					   .value = tiny });
 	}
 }
 

@@ -18,8 +18,8 @@ static uint64_t stack_bytes(const kb_go *go)
 	const kb_layout *l = &go->layout;
 	uint32_t size = kb_sizeof(l, KB_S_heapStatsDelta);
 	uint64_t sum = 0;
-	if (!go->vars.memstats || !size || !kb_has(l, KB_F_mstats_heapStats) || !kb_has(l, KB_F_consistentHeapStats_stats) ||
-	    !kb_has(l, KB_F_heapStatsDelta_inStacks))
+	if (!go->vars.memstats || !size || !kb_has(l, KB_F_mstats_heapStats) ||
+	    !kb_has(l, KB_F_consistentHeapStats_stats) || !kb_has(l, KB_F_heapStatsDelta_inStacks))
 		return go->manual_bytes;
 	kb_addr a = go->vars.memstats + kb_off(l, KB_F_mstats_heapStats) + kb_off(l, KB_F_consistentHeapStats_stats);
 	for (unsigned i = 0; i < STATS_MAX; i++)
@@ -55,8 +55,9 @@ void kb_stats_load(kb_go *go)
 	info->gc_phase = phase;
 	info->gc_cycles = (uint32_t)get(go, m, KB_F_mstats_numgc);
 	info->last_gc_unix_ns = get(go, m, KB_F_mstats_last_gc_unix);
-	info->runtime_other = get(go, m, KB_F_mstats_mspan_sys) + get(go, m, KB_F_mstats_mcache_sys) + get(go, m, KB_F_mstats_buckhash_sys) +
-			      get(go, m, KB_F_mstats_gcMiscSys) + get(go, m, KB_F_mstats_other_sys);
+	info->runtime_other = get(go, m, KB_F_mstats_mspan_sys) + get(go, m, KB_F_mstats_mcache_sys) +
+			      get(go, m, KB_F_mstats_buckhash_sys) + get(go, m, KB_F_mstats_gcMiscSys) +
+			      get(go, m, KB_F_mstats_other_sys);
 	info->stack_inuse = stack_bytes(go);
 	if (go->vars.mem_profile_rate)
 		kb_error_free(kb_target_read_u64(go->target, go->vars.mem_profile_rate, &info->mem_profile_rate));

@@ -30,7 +30,8 @@ static kb_error *read_desc(const kb_go *go, kb_addr type, struct desc *d)
 	d->kind = (uint8_t)kb_field_of(go, b, KB_F_type_kind);
 	if (d->size > TYPE_MAX || d->ptr_bytes > d->size || (d->ptr_bytes & 7))
 		return kb_error_new(KB_E_CORRUPT, "no type at 0x%llx", (unsigned long long)type);
-	int64_t demand = kb_const(&go->layout, KB_C_TFlagGCMaskOnDemand), program = kb_const(&go->layout, KB_C_KindGCProg);
+	int64_t demand = kb_const(&go->layout, KB_C_TFlagGCMaskOnDemand),
+		program = kb_const(&go->layout, KB_C_KindGCProg);
 	int64_t unrolled = kb_const(&go->layout, KB_C_TFlagUnrolledBitmap);
 	d->on_demand = demand > 0 && (d->tflag & demand);
 	/* 1.22, 1.23: the type made up for a large object of GC-program type has its mask unrolled. */
@@ -39,11 +40,11 @@ static kb_error *read_desc(const kb_go *go, kb_addr type, struct desc *d)
 	return NULL;
 }
 
-/* ---- GC programs ----------------------------------------------------------------------------------------------------------- */
+/* ---- GC programs ------------------------------------------------------------------------------------------------- */
 
 struct program {
 	const kb_go *go;
-	kb_addr at;      /* of window[0] */
+	kb_addr at; /* of window[0] */
 	size_t pos, n;
 	uint8_t window[PROGRAM_WINDOW];
 	uint64_t *bits;
@@ -99,7 +100,7 @@ static bool repeat(struct program *p, uint64_t n, uint64_t count)
 		return false;
 	for (; count && p->nbits < p->max; count--) {
 		uint64_t k = p->max - p->nbits < n ? p->max - p->nbits : n, done = 0;
-		/* Source and destination may share a word when n is small: go in steps of at most n, at most 64 bits. */
+		/* Source and destination may share a word when n is small: steps of at most n, at most 64 bits. */
 		while (done < k) {
 			uint64_t step = k - done < 64 ? k - done : 64;
 			step = step < n ? step : n;
@@ -163,7 +164,7 @@ kb_error *kb_gcprog_run(const kb_go *go, kb_addr a, uint64_t max_bits, uint8_t *
 	return NULL;
 }
 
-/* ---- masks from the structure of a type -------------------------------------------------------------------------------------- */
+/* ---- masks from the structure of a type -------------------------------------------------------------------------- */
 
 struct build {
 	const kb_go *go;

@@ -1,4 +1,5 @@
-/* Bit arrays, GC programs, masks of types and of spans: on types and bitmaps made here in this process's own memory and read as a target's. */
+/* Bit arrays, GC programs, masks of types and of spans: on types and bitmaps made here in this process's own memory
+ * and read as a target's. */
 #include "kb_test.h"
 
 #include <unistd.h>
@@ -41,7 +42,7 @@ static int close_self(void **state)
 	return 0;
 }
 
-/* ---- bits ------------------------------------------------------------------------------------------------------------------ */
+/* ---- bits -------------------------------------------------------------------------------------------------------- */
 
 enum { NBITS = 400 };
 
@@ -63,7 +64,8 @@ static void bits_agree_with_single_bits(void **state)
 		uint64_t to = (uint64_t)rand() % 200, from = (uint64_t)rand() % 200, n = (uint64_t)rand() % 200;
 		kb_bits_or(dst, to, src, from, n);
 		for (uint64_t i = 0; i < NBITS; i++)
-			assert_int_equal(bit(dst, i), bit(was, i) || (i >= to && i < to + n && bit(src, from + i - to)));
+			assert_int_equal(bit(dst, i),
+					 bit(was, i) || (i >= to && i < to + n && bit(src, from + i - to)));
 		memcpy(was, dst, sizeof(was));
 		kb_bits_clear(dst, from, from + n);
 		for (uint64_t i = 0; i < NBITS; i++)
@@ -77,7 +79,7 @@ static void bits_agree_with_single_bits(void **state)
 	}
 }
 
-/* ---- GC programs -------------------------------------------------------------------------------------------------------------- */
+/* ---- GC programs ------------------------------------------------------------------------------------------------- */
 
 static void expect_program(const uint8_t *program, uint64_t max, const char *want)
 {
@@ -125,7 +127,7 @@ static void gc_program_that_goes_wrong(void **state)
 	assert_error(kb_gcprog_run(&go, here(endless), UINT64_MAX / 2, &bits), KB_E_LIMIT);
 }
 
-/* ---- masks of types -------------------------------------------------------------------------------------------------------------- */
+/* ---- masks of types ---------------------------------------------------------------------------------------------- */
 
 enum { KIND_ARRAY = 17, KIND_PTR = 22, KIND_STRUCT = 25, ON_DEMAND = 16 };
 
@@ -215,7 +217,8 @@ static void mask_of_hostile_types(void **state)
 	loop.more[2] = UINT64_MAX;
 	assert_error(kb_type_mask(&go, here(&loop), &size, &ptr_bytes, &bits), KB_E_CORRUPT);
 	/* An array with more elements than it has room for. */
-	struct desc pointer = make_type(8, 8, KIND_PTR, 0, &one_pointer), array = make_type(64, 64, KIND_ARRAY, ON_DEMAND, &nil);
+	struct desc pointer = make_type(8, 8, KIND_PTR, 0, &one_pointer),
+		    array = make_type(64, 64, KIND_ARRAY, ON_DEMAND, &nil);
 	array.more[0] = here(&pointer);
 	array.more[2] = UINT64_MAX / 8;
 	assert_error(kb_type_mask(&go, here(&array), &size, &ptr_bytes, &bits), KB_E_CORRUPT);
@@ -231,9 +234,10 @@ static void mask_of_hostile_types(void **state)
 	assert_error(kb_type_mask(&go, 16, &size, &ptr_bytes, &bits), KB_E_FAULT);
 }
 
-/* ---- masks of spans -------------------------------------------------------------------------------------------------------------- */
+/* ---- masks of spans ---------------------------------------------------------------------------------------------- */
 
-static kb_span make_span(uint64_t elem_size, uint32_t npages, uint32_t nelems, const uint8_t *alloc_bits, uint32_t flags)
+static kb_span make_span(uint64_t elem_size, uint32_t npages, uint32_t nelems, const uint8_t *alloc_bits,
+			 uint32_t flags)
 {
 	return (kb_span){ .base = UINT64_C(0xc000000000),
 			  .elem_size = elem_size,
@@ -244,7 +248,8 @@ static kb_span make_span(uint64_t elem_size, uint32_t npages, uint32_t nelems, c
 			  .flags = flags };
 }
 
-static void span_mask(const kb_span *s, const uint8_t *data, uint64_t first, uint64_t n, uint64_t *bits, uint64_t want_errors)
+static void span_mask(const kb_span *s, const uint8_t *data, uint64_t first, uint64_t n, uint64_t *bits,
+		      uint64_t want_errors)
 {
 	kb_mask_cache *c = kb_mask_cache_new(&go);
 	assert_non_null(c);
@@ -295,7 +300,8 @@ static void span_with_headers(void **state)
 	const kb_addr headers[8] = { here(&t), here(&t), 0, 16, here(&large), here(&t), here(&t), here(&t) };
 	for (unsigned i = 0; i < 8; i++)
 		memcpy(data + i * 1024, &headers[i], 8);
-	/* Tiled from the second word to the slot's end; 2 has no type yet; 3 has none that can be read, 4 one too large for it. */
+	/* Tiled from the second word to the slot's end; 2 has no type yet; 3 has none that can be read, 4 one too
+	 * large for it. */
 	span_mask(&s, data, 0, 1024, bits, 2);
 	for (uint64_t w = 0; w < 1024; w++)
 		assert_int_equal(bit(bits, w), w < 128 && w > 0 && (w - 1) % 3 == 2);
@@ -352,7 +358,8 @@ static void span_bitmap_of_119(void **state)
 	assert_non_null(meta);
 	with_arena(meta, &st, arenas);
 	uint8_t *bitmap = meta + kb_off(&go.layout, KB_F_heapArena_bitmap);
-	/* Objects of 5 words. Object i has pointers in words 1 and 4; "more" is set for 3 words in odd objects, for all in even ones. */
+	/* Objects of 5 words. Object i has pointers in words 1 and 4; "more" is set for 3 words in odd objects, for
+	 * all in even ones. */
 	for (uint64_t w = 0; w < 204 * 5; w++) {
 		uint64_t i = w / 5, k = w % 5;
 		if (k == 1 || k == 4)
@@ -384,7 +391,7 @@ static void large_bitmaps_end(void **state)
 		/* All pointers, old ones included; 1.19 ends at a word, 1.20 after 64 of them. */
 		memset(bitmap, 0xff, WORDS / (old ? 4 : 8));
 		if (old)
-			bitmap[END / 4] &= (uint8_t)~(16 << (END & 3));
+			bitmap[END / 4] &= (uint8_t) ~(16 << (END & 3));
 		else
 			meta[kb_off(&go.layout, KB_F_heapArena_noMorePtrs) + END / 64 / 8] |= 1 << (END / 64 & 7);
 		uint64_t end = old ? END : (END / 64 + 1) * 64;
