@@ -5,7 +5,7 @@
 
 #include <stdlib.h>
 
-enum { DEFAULT_STOP_MS = 1000, PS_MAX = 1 << 16, MCACHE_BYTES = 256 };
+enum { DEFAULT_STOP_MS = 1000, PS_MAX = 1 << 16, MCACHE_BYTES = 256, HOST_PAGE = 4096, RESIDENT_PIECE = 16 << 20 };
 /* More than this of pointer variables in one section is not copied in the stop (6 GB/s: 10 ms), but right behind it. */
 #define SECTION_MAX (UINT64_C(64) << 20)
 #define TIMER_BYTES_MAX (UINT64_C(16) << 20)
@@ -188,14 +188,53 @@ static kb_error *stop_and_take(kb_go *go, const kb_snapshot_options *opt, const 
 	return resume;
 }
 
+/* May some of [a, a+n) be swapped out? Then what is not resident is not nothing. */
+static bool may_be_swapped(const kb_go *go, kb_addr a, uint64_t n)
+{
+	kb_resident *r;
+	size_t nr;
+	bool swapped = false;
+	KB_DROP_ERROR kb_error *err = kb_target_smaps(go->target, &r, &nr);
+	if (err)
+		return true;
+	for (size_t i = 0; i < nr; i++)
+		swapped |= r[i].swap && r[i].start < a + n && a < r[i].start + r[i].size;
+	free(r);
+	return swapped;
+}
+
+/* Reads only the pages that are there: a section of gigabytes is mostly untouched, and reading would make its pages
+ * ours and the target's. False when the kernel does not say which. */
+static bool read_resident(kb_go *go, kb_addr a, uint64_t n, uint8_t *bytes)
+{
+	uint8_t there[RESIDENT_PIECE / HOST_PAGE / 8];
+	kb_addr end = a + n;
+	if (may_be_swapped(go, a, n))
+		return false;
+	for (kb_addr at = a & ~(kb_addr)(HOST_PAGE - 1); at < end; at += RESIDENT_PIECE) {
+		KB_DROP_ERROR kb_error *err = kb_target_resident_bits(go->target, at, RESIDENT_PIECE, there);
+		if (err)
+			return false;
+		for (size_t i = 0; i < RESIDENT_PIECE / HOST_PAGE; i++) {
+			kb_addr from = at + i * HOST_PAGE, to = from + HOST_PAGE;
+			from = from < a ? a : from;
+			to = to > end ? end : to;
+			if (from < to && (there[i >> 3] >> (i & 7) & 1))
+				kb_target_read_holes(go->target, from, bytes + (from - a), to - from);
+		}
+	}
+	return true;
+}
+
 static kb_error *keep_section(kb_go *go, kb_addr a, uint64_t n, uint8_t **bytes, size_t *size)
 {
 	free(*bytes);
 	*size = 0;
-	*bytes = malloc(n + 8);
+	*bytes = calloc(n + 8, 1); /* large ones are untouched pages */
 	if (!*bytes)
 		return kb_error_nomem();
-	if (kb_target_read_holes(go->target, a, *bytes, n) < n)
+	if ((n <= SECTION_MAX || !read_resident(go, a, n, *bytes)) &&
+	    kb_target_read_holes(go->target, a, *bytes, n) < n)
 		kb_go_gap(go, "some of the variables at 0x%llx … 0x%llx cannot be read", (unsigned long long)a,
 			  (unsigned long long)(a + n));
 	*size = n;
