@@ -76,7 +76,7 @@ static void *slab_keep(struct worker *w, const void *src, size_t n)
 	size_t room = (n + 7) & ~(size_t)7;
 	if (!w->slabs || w->slabs->size - w->slabs->used < room) {
 		size_t size = room > SLAB_BYTES / 4 ? room : SLAB_BYTES - sizeof(struct slab);
-		struct slab *s = malloc(sizeof(*s) + size);
+		struct slab *s = malloc(sizeof(*s) + size + STREAM_SLACK);
 		if (!s)
 			return NULL;
 		*s = (struct slab){ .next = w->slabs, .size = size };
@@ -160,11 +160,11 @@ static bool put_edge(const struct build *b, struct worker *w, struct writer *o, 
 	if (!out_room(&w->out, EDGE_MAX_BYTES))
 		return false;
 	put_varint(&w->out, (slot + 1 - o->next_slot) << EDGE_FLAG_BITS | flags);
-	put_varint(&w->out, zigzag((int64_t)w->target[i] - o->id));
+	put_varint(&w->out, 1 + zigzag((int64_t)w->target[i] - o->id));
 	if (offset)
 		put_varint(&w->out, offset);
 	if (iface)
-		put_varint(&w->out, zigzag((int64_t)(before - b->g->type_base) / 8));
+		put_varint(&w->out, 1 + zigzag((int64_t)(before - b->g->type_base) / 8));
 	o->next_slot = slot + 1;
 	w->edges++;
 	return true;
@@ -175,7 +175,7 @@ static bool put_word(const struct build *b, struct worker *w, int head, uint64_t
 	if (!out_room(&w->out, EDGE_MAX_BYTES))
 		return false;
 	put_varint(&w->out, (uint64_t)head);
-	put_varint(&w->out, zigzag((int64_t)(value - b->g->type_base) / 8));
+	put_varint(&w->out, 1 + zigzag((int64_t)(value - b->g->type_base) / 8));
 	return true;
 }
 
@@ -445,7 +445,8 @@ void kb_graph_free(kb_graph *g)
 		g->slabs = next;
 	}
 	size_t nids = g->heap->nids;
-	kb_big_free(g->path, nids * sizeof(*g->path) + 64);
+	kb_big_free(g->path16, nids * sizeof(*g->path16) + 64);
+	kb_big_free(g->path32, nids * sizeof(*g->path32) + 64);
 	kb_big_free(g->owner, nids * sizeof(*g->owner) + 64);
 	kb_big_free(g->shared, (nids + 63) / 64 * 8 + 64);
 	kb_map_free(&g->node_index);
@@ -454,6 +455,8 @@ void kb_graph_free(kb_graph *g)
 	free(g->span_of);
 	free(g->roots);
 	free(g->holders);
+	free(g->meets);
+	free(g->holder_meets);
 	free(g->nodes);
 	free(g);
 }

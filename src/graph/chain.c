@@ -98,7 +98,7 @@ static void fill_links(kb_graph *g, kb_chain *c, const struct root *r)
 				continue;
 			if (!c->links[i].shape && cur.own_type)
 				c->links[i].shape = kb_shape_from_header(g->shapes, cur.own_type);
-			kb_edge_out out = graph_step(g, c->links[i].shape, s, &e);
+			kb_edge_out out = graph_step(g, c->links[i].shape, s, gspan_of(g, e.target), &e);
 			if (found && (best.shape || !out.shape))
 				continue;
 			found = true;
@@ -106,7 +106,7 @@ static void fill_links(kb_graph *g, kb_chain *c, const struct root *r)
 			c->links[i + 1].edge = edge_view(s, gspan_of(g, e.target), &e);
 			c->links[i + 1].slot = kb_span_addr(span, c->links[i].id) + e.slot * 8;
 		}
-		uint32_t node = g->path[c->links[i + 1].id];
+		uint32_t node = path_of(g, c->links[i + 1].id);
 		c->links[i + 1].shape = best.shape ? best.shape : node ? g->nodes[node].shape : 0;
 	}
 }

@@ -3,16 +3,20 @@
  * An object's edges, in slot order, as varints:
  *     head = slot_delta << 3 | flags        slot_delta ≥ 1, in words, from the previous slot (the first from word -1)
  *            flags: LEAF target without pointers; INTERIOR the pointer is not at the start of the object's data; IFACE a type word stands before
- *     target  zigzag(target id - own id)
- *     [INTERIOR: offset in bytes]  [IFACE: zigzag((type word - base) / 8)]
- * heads below 8 are not edges: 0 ends the object, 1 the object's own type (malloc header) follows, 2 its first word, a code pointer, follows. */
+ *     target  1 + zigzag(target id - own id)
+ *     [INTERIOR: offset in bytes]  [IFACE: 1 + zigzag((type word - base) / 8)]
+ * heads below 8 are not edges: 0 ends the object, 1 the object's own type (malloc header) follows, 2 its first word, a code pointer, follows.
+ * Only the end of an object is 0, and so is the only byte of a stream that is 0: objects are skipped without decoding them. */
 #ifndef KB_GRAPH_EDGES_H
 #define KB_GRAPH_EDGES_H
 
 #include "graph/graph.h"
 
+#include <emmintrin.h>
+
 enum { EDGE_LEAF = 1, EDGE_INTERIOR = 2, EDGE_IFACE = 4, EDGE_FLAG_BITS = 3 };
 enum { HEAD_END = 0, HEAD_TYPE = 1, HEAD_CODE = 2 };
+enum { STREAM_SLACK = 16 }; /* readable bytes behind every stream */
 enum { SUB_SHIFT = 4 }; /* every 16th object of a span has its stream offset in the index */
 
 /* What a walk needs of a span, kept small so that it stays in the cache. */
@@ -45,11 +49,15 @@ struct kb_graph {
 	kb_holder *holders;
 	size_t nholders, cap_holders;
 
-	uint32_t *path;           /* [id] → path node, 0 unreached */
+	uint16_t *path16;         /* [id] → path node, 0 unreached; NULL once there are more nodes than that */
+	uint32_t *path32;         /* then this */
 	kb_path_node *nodes;
 	size_t nnodes, cap_nodes;
 	kb_map node_index;        /* (parent, label, shape) hashed → node */
 	uint64_t *shared;         /* bitmap of ids: reached by several holders of its class */
+	uint32_t *meets;          /* ids at which the walk met a second holder of the class; freed when their consequences are known */
+	size_t nmeets, cap_meets;
+	bool *holder_meets;       /* [holder]: has met another of its class */
 	uint32_t *owner;          /* [id] for shared ids: 1 + id of the object that alone leads to it (itself for an entry); 0 none */
 };
 
@@ -95,14 +103,14 @@ static inline bool edge_next(struct edge_cursor *c, struct edge *e)
 			c->slot += head >> EDGE_FLAG_BITS;
 			e->slot = c->slot - 1;
 			e->flags = (uint32_t)head & 7;
-			e->target = (uint32_t)(c->id + (uint64_t)unzigzag(get_varint(&c->p)));
+			e->target = (uint32_t)(c->id + (uint64_t)unzigzag(get_varint(&c->p) - 1));
 			e->offset = e->flags & EDGE_INTERIOR ? get_varint(&c->p) : 0;
-			e->type_word = e->flags & EDGE_IFACE ? c->base + (uint64_t)unzigzag(get_varint(&c->p)) * 8 : 0;
+			e->type_word = e->flags & EDGE_IFACE ? c->base + (uint64_t)unzigzag(get_varint(&c->p) - 1) * 8 : 0;
 			return true;
 		}
 		if (head == HEAD_END)
 			return false;
-		uint64_t v = c->base + (uint64_t)unzigzag(get_varint(&c->p)) * 8;
+		uint64_t v = c->base + (uint64_t)unzigzag(get_varint(&c->p) - 1) * 8;
 		if (head == HEAD_TYPE)
 			c->own_type = v;
 		else
@@ -121,24 +129,47 @@ static inline const struct gspan *gspan_of(const kb_graph *g, uint32_t id)
 		s++;
 	return s;
 }
-static inline const uint8_t *skip_object(const uint8_t *p)
+/* Behind the n-th zero byte. */
+static inline const uint8_t *skip_objects(const uint8_t *p, uint32_t n)
 {
-	struct edge_cursor c = { .p = p };
-	struct edge e;
-	while (edge_next(&c, &e))
-		;
-	return c.p;
+	while (n) {
+		__m128i bytes = _mm_loadu_si128((const __m128i *)(const void *)p);
+		uint32_t zeros = (uint32_t)_mm_movemask_epi8(_mm_cmpeq_epi8(bytes, _mm_setzero_si128()));
+		uint32_t here = (uint32_t)__builtin_popcount(zeros);
+		if (here < n) {
+			n -= here;
+			p += 16;
+			continue;
+		}
+		while (--n)
+			zeros &= zeros - 1;
+		return p + __builtin_ctz(zeros) + 1;
+	}
+	return p;
 }
 /* A cursor at the first edge of object id of span s; s->stream must not be NULL. */
 static inline struct edge_cursor edges_of(const kb_graph *g, const struct gspan *s, uint32_t id)
 {
 	uint32_t i = id - s->first_id;
 	const uint8_t *p = s->stream + (s->sub ? s->sub[i >> SUB_SHIFT] : 0);
-	for (uint32_t k = s->sub ? i & ((1u << SUB_SHIFT) - 1) : i; k; k--)
-		p = skip_object(p);
-	return edge_cursor_at(g, p, id);
+	return edge_cursor_at(g, skip_objects(p, s->sub ? i & ((1u << SUB_SHIFT) - 1) : i), id);
 }
 static inline bool bit_get(const uint64_t *b, uint32_t i) { return b[i >> 6] >> (i & 63) & 1; }
+static inline uint32_t path_of(const kb_graph *g, uint32_t id) { return g->path16 ? g->path16[id] : g->path32[id]; }
+static inline void path_set(kb_graph *g, uint32_t id, uint32_t node)
+{
+	if (g->path16)
+		g->path16[id] = (uint16_t)node;
+	else
+		g->path32[id] = node;
+}
+static inline void path_prefetch(const kb_graph *g, uint32_t id)
+{
+	if (g->path16)
+		__builtin_prefetch(&g->path16[id], 1);
+	else
+		__builtin_prefetch(&g->path32[id], 1);
+}
 static inline uint32_t path_class(const kb_graph *g, uint32_t node) { return g->holders[g->nodes[node].holder].class_; }
 
 /* How an edge looks to the shapes. */
@@ -147,8 +178,8 @@ static inline kb_edge_in edge_view(const struct gspan *from, const struct gspan 
 	return (kb_edge_in){ .offset = e->slot * 8 - from->header, .type_word = e->type_word, .target_offset = e->offset,
 			     .target_size = (uint64_t)to->elem_words * 8 - to->header, .target_pointers = to->leaf ? 1 : 2 };
 }
-/* Shape and label an edge gives its target, closures named by their code. */
-kb_edge_out graph_step(kb_graph *g, uint32_t shape, const struct gspan *from, const struct edge *e);
+/* Shape and label an edge gives its target, which lies in span to; closures named by their code. */
+kb_edge_out graph_step(kb_graph *g, uint32_t shape, const struct gspan *from, const struct gspan *to, const struct edge *e);
 /* First word of an object when it is a code pointer (closure), else 0. */
 kb_addr graph_code_of(const kb_graph *g, const struct gspan *s, uint32_t id);
 

@@ -1,7 +1,7 @@
 /* Who alone keeps an object: the top of the dominator tree, without building the tree.
  *
- * An object is its holder's alone when every object that points to it is. So one pass over all edges finds the places where two
- * holders of a class meet; everything behind them is "shared". A shared object with an unshared predecessor can be passed by no other
+ * An object is its holder's alone when every object that points to it is. The walk has marked the places where two holders of a class
+ * meet; everything behind them is "shared". A shared object with an unshared predecessor can be passed by no other
  * object on all paths: it is an entry, a unit of retention of its own. Then the same is asked inside the shared part with the entries as
  * holders, a bounded number of rounds. (An entry e with predecessor p of holder h: a dominator of e lies on the path through p, which
  * only h reaches, and on a path from another holder, which h does not reach: there is none but the root.) */
@@ -44,22 +44,38 @@ static bool bit_set(uint64_t *b, uint32_t i)
 }
 
 static bool is_entry(const kb_graph *g, uint32_t id) { return g->owner[id] == id + 1; }
-static bool same_class(const kb_graph *g, uint32_t a, uint32_t b) { return path_class(g, g->path[a]) == path_class(g, g->path[b]); }
+static bool same_class(const kb_graph *g, uint32_t a, uint32_t b) { return path_class(g, path_of(g, a)) == path_class(g, path_of(g, b)); }
 
-/* Calls fn for each edge of the objects of one span, a block of targets prefetched at a time. */
+/* Whether a pass needs the edges of an object. In the first round only holders that met another have any that matter: where one of their
+ * objects leads to what another holder reaches too, they have met there or before. */
+static bool is_wanted(const struct share *s, uint32_t id)
+{
+	const kb_graph *g = s->g;
+	uint32_t node = path_of(g, id);
+	return node && (s->part ? bit_get(s->part, id) : g->holder_meets[g->nodes[node].holder]);
+}
+
+/* The first wanted object at or after id. */
+static uint32_t next_wanted(const struct share *s, uint32_t id, uint32_t end)
+{
+	while (id < end && !is_wanted(s, id))
+		id = s->part && !(id & 63) && !s->part[id >> 6] ? id + 64 : id + 1;
+	return id;
+}
+
+/* Calls fn for each edge of the wanted objects of one span, a block of targets prefetched at a time. */
 static bool span_edges(struct share *s, unsigned worker, const struct gspan *gs, edge_fn fn)
 {
 	kb_graph *g = s->g;
-	uint32_t from[LOOK_AHEAD], to[LOOK_AHEAD], n = 0;
-	const uint8_t *p = gs->stream;
-	for (uint32_t id = gs->first_id; id < gs[1].first_id; id++) {
-		struct edge_cursor c = edge_cursor_at(g, p, id);
+	uint32_t from[LOOK_AHEAD], to[LOOK_AHEAD], n = 0, end = gs[1].first_id, at = gs->first_id;
+	struct edge_cursor c = edges_of(g, gs, at);
+	for (uint32_t id = next_wanted(s, at, end); id < end; id = next_wanted(s, id + 1, end)) {
+		bool near = (id - gs->first_id) >> SUB_SHIFT == (at - gs->first_id) >> SUB_SHIFT;
+		c = near ? edge_cursor_at(g, skip_objects(c.p, id - at), id) : edges_of(g, gs, id);
+		at = id + 1;
 		struct edge e;
-		bool wanted = g->path[id] && (!s->part || bit_get(s->part, id));
 		while (edge_next(&c, &e)) {
-			if (!wanted)
-				continue;
-			__builtin_prefetch(&g->path[e.target]);
+			path_prefetch(g, e.target);
 			from[n] = id;
 			to[n++] = e.target;
 			if (n < LOOK_AHEAD)
@@ -69,23 +85,11 @@ static bool span_edges(struct share *s, unsigned worker, const struct gspan *gs,
 					return false;
 			n = 0;
 		}
-		p = c.p;
 	}
 	for (uint32_t i = 0; i < n; i++)
 		if (!fn(s, worker, from[i], to[i]))
 			return false;
 	return true;
-}
-
-static bool on_meet(struct share *s, unsigned worker, uint32_t from, uint32_t to)
-{
-	kb_graph *g = s->g;
-	if (!g->path[to])
-		return true;
-	uint32_t a = g->nodes[g->path[from]].holder, b = g->nodes[g->path[to]].holder;
-	if (a == b || g->holders[a].class_ != g->holders[b].class_)
-		return true;
-	return !bit_set(g->shared, to) || add(&s->found[worker], to);
 }
 
 struct task {
@@ -123,7 +127,7 @@ static bool flood(struct share *s, uint64_t *set)
 		struct edge_cursor c = edges_of(g, gs, id);
 		struct edge e;
 		while (edge_next(&c, &e)) {
-			if (!g->path[e.target] || !same_class(g, id, e.target))
+			if (!path_of(g, e.target) || !same_class(g, id, e.target))
 				continue;
 			if (s->part && (!bit_get(s->part, e.target) || is_entry(g, e.target)))
 				continue;
@@ -145,17 +149,13 @@ static bool drain_found(struct share *s, struct ids *to)
 	return true;
 }
 
-static kb_error *meet_of_holders(struct share *s)
+static kb_error *behind_meets(struct share *s)
 {
 	kb_graph *g = s->g;
-	KB_TRY(all_edges(s, on_meet));
-	for (size_t i = 0; i < g->nroots; i++) {
-		uint32_t t = g->roots[i].target, h = g->nodes[g->path[t]].holder;
-		if (h != g->roots[i].holder && g->holders[h].class_ == g->holders[g->roots[i].holder].class_ && bit_set(g->shared, t) &&
-		    !add(&s->stack, t))
-			return kb_error_nomem();
-	}
-	return drain_found(s, &s->stack) && flood(s, g->shared) ? NULL : kb_error_nomem();
+	s->stack = (struct ids){ .p = g->meets, .n = g->nmeets, .cap = g->cap_meets };
+	g->meets = NULL;
+	g->nmeets = g->cap_meets = 0;
+	return flood(s, g->shared) ? NULL : kb_error_nomem();
 }
 
 /* First round: a shared object that an unshared one leads to. */
@@ -200,7 +200,7 @@ static kb_error *first_entries(struct share *s)
 	KB_TRY(all_edges(s, on_first_entry));
 	for (size_t i = 0; i < g->nroots; i++) {
 		uint32_t t = g->roots[i].target;
-		if (bit_get(g->shared, t) && path_class(g, g->path[t]) == g->holders[g->roots[i].holder].class_ && !add(&s->found[0], t))
+		if (bit_get(g->shared, t) && path_class(g, path_of(g, t)) == g->holders[g->roots[i].holder].class_ && !add(&s->found[0], t))
 			return kb_error_nomem();
 	}
 	return take_entries(s);
@@ -290,9 +290,9 @@ static void sum_retained(kb_graph *g)
 		const kb_span *s = &h->spans[i];
 		for (uint32_t k = 0; k < s->nelems; k++) {
 			uint32_t id = s->first_id + k;
-			if (!g->path[id] || bit_get(g->shared, id))
+			if (!path_of(g, id) || bit_get(g->shared, id))
 				continue;
-			kb_holder *o = &g->holders[g->nodes[g->path[id]].holder];
+			kb_holder *o = &g->holders[g->nodes[path_of(g, id)].holder];
 			o->retained_bytes += s->elem_size;
 			o->retained_objects++;
 		}
@@ -303,10 +303,9 @@ kb_error *graph_find_shared(kb_graph *g)
 {
 	size_t words = ((size_t)g->heap->nids + 63) / 64;
 	struct share s = { .g = g, .nworkers = kb_cpu_count() };
-	g->shared = kb_big_alloc(words * 8 + 64);
 	g->owner = kb_big_alloc((size_t)g->heap->nids * sizeof(*g->owner) + 64);
 	s.found = calloc(s.nworkers, sizeof(*s.found));
-	kb_error *err = g->shared && g->owner && s.found ? meet_of_holders(&s) : kb_error_nomem();
+	kb_error *err = g->owner && s.found ? behind_meets(&s) : kb_error_nomem();
 	if (!err && any_shared(g, words)) {
 		err = first_entries(&s);
 		s.part = kb_big_alloc(words * 8 + 64);

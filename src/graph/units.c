@@ -5,12 +5,12 @@
 
 bool kb_graph_unit_of(const kb_graph *g, uint32_t id, uint32_t *ret_holder, uint32_t *ret_node)
 {
-	uint32_t node = g->path[id];
+	uint32_t node = path_of(g, id);
 	if (!node)
 		return false;
 	bool shared = bit_get(g->shared, id) && g->owner[id];
 	if (shared)
-		node = g->path[g->owner[id] - 1];
+		node = path_of(g, g->owner[id] - 1);
 	*ret_holder = g->nodes[node].holder;
 	*ret_node = shared ? node : g->holders[*ret_holder].node;
 	return true;
@@ -21,8 +21,8 @@ void kb_graph_each_object(const kb_graph *g, kb_object_fn fn, void *ctx)
 	const kb_heap *h = g->heap;
 	for (size_t i = 0; i < h->nspans; i++)
 		for (uint32_t k = 0, id = h->spans[i].first_id; k < h->spans[i].nelems; k++, id++)
-			if (g->path[id])
-				fn(ctx, id, &h->spans[i], g->path[id]);
+			if (path_of(g, id))
+				fn(ctx, id, &h->spans[i], path_of(g, id));
 }
 
 /* Bytes behind the entries of each path: path node → index in units. */
@@ -41,7 +41,7 @@ static void on_shared(void *ctx, uint32_t id, const kb_span *span, uint32_t node
 	if (!bit_get(s->g->shared, id) || !s->g->owner[id])
 		return;
 	uint32_t entry = s->g->owner[id] - 1;
-	node = s->g->path[entry];
+	node = path_of(s->g, entry);
 	if (!kb_map_get(&s->index, node, &at)) {
 		at = s->n;
 		if (!KB_ROOM(s->units, s->n, s->cap, SIZE_MAX) || !kb_map_put(&s->index, node, at)) {
@@ -180,7 +180,7 @@ kb_error *kb_graph_holder_paths(const kb_graph *g, const uint32_t *holders, size
 const kb_graph_stats *kb_graph_stats_get(const kb_graph *g) { return &g->stats; }
 kb_shapes *kb_graph_shapes(kb_graph *g) { return g->shapes; }
 const kb_go *kb_graph_go(const kb_graph *g) { return g->go; }
-uint32_t kb_graph_path_of(const kb_graph *g, uint32_t id) { return id < g->heap->nids ? g->path[id] : 0; }
+uint32_t kb_graph_path_of(const kb_graph *g, uint32_t id) { return id < g->heap->nids ? path_of(g, id) : 0; }
 
 const kb_holder *kb_graph_holders(const kb_graph *g, size_t *ret_n)
 {

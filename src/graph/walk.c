@@ -1,6 +1,6 @@
 /* The walk: breadth-first from the roots, class by class. Each object gets the path node of the edge that first reached it; its shape
- * says what its own pointers mean. Decoding runs ahead of visiting, so that the cache misses of many objects overlap. */
-#include "edges.h"
+ * says what its own pointers mean. Where an edge leads to what another holder of the class has reached, the two meet: see share.c. */
+#include "ahead.h"
 
 #include <stdlib.h>
 
@@ -9,38 +9,42 @@ enum {
 	MAX_DEPTH = 24,
 	SHAPE_BITS = 22,
 	LABEL_BITS = 22,
-	BATCH = 256,          /* edges decoded before they are visited */
-	AHEAD = 12,           /* objects of the queue prefetched in front of the one that is decoded */
-};
-
-struct queue {
-	uint32_t *ids;
-	size_t n, cap;
-};
-
-/* An edge on its way from decoding to visiting. */
-struct step {
-	struct edge edge;
-	const struct gspan *from;
-	uint32_t node;
+	ARCS_AHEAD = 24,      /* edges whose targets' path nodes are on their way while one is visited */
+	RECENT_BITS = 10,
 };
 
 struct walk {
 	kb_graph *g;
-	struct queue now, next;
-	struct step batch[BATCH];
-	unsigned nbatch;
+	struct ahead *ahead;
+	struct queue next;
+	struct block *spare;
 	bool failed;
 	const kb_progress *progress;
-	uint64_t visited;
+	/* Children of path nodes looked up last, by key; in front of the graph's map, which is slower. */
+	struct recent {
+		uint64_t key;
+		uint32_t child;
+	} recent[1 << RECENT_BITS];
 };
 
-static bool push(struct queue *q, uint32_t id)
+static void push(struct walk *w, uint32_t id)
 {
-	if (!KB_ROOM(q->ids, q->n, q->cap, SIZE_MAX))
-		return false;
-	q->ids[q->n++] = id;
-	return true;
+	struct queue *q = &w->next;
+	if (!q->last || q->last->n == BLOCK_IDS) {
+		struct block *b = w->spare;
+		if (b)
+			w->spare = b->next;
+		else if (!(b = malloc(sizeof(*b)))) {
+			w->failed = true;
+			return;
+		}
+		b->next = NULL;
+		b->n = 0;
+		*(q->last ? &q->last->next : &q->first) = b;
+		q->last = b;
+		q->nblocks++;
+	}
+	q->last->ids[q->last->n++] = id;
 }
 
 kb_addr graph_code_of(const kb_graph *g, const struct gspan *s, uint32_t id)
@@ -53,9 +57,8 @@ kb_addr graph_code_of(const kb_graph *g, const struct gspan *s, uint32_t id)
 	return c.own_code;
 }
 
-kb_edge_out graph_step(kb_graph *g, uint32_t shape, const struct gspan *from, const struct edge *e)
+kb_edge_out graph_step(kb_graph *g, uint32_t shape, const struct gspan *from, const struct gspan *to, const struct edge *e)
 {
-	const struct gspan *to = gspan_of(g, e->target);
 	kb_edge_in in = edge_view(from, to, e);
 	kb_edge_out out = kb_shape_step(g->shapes, shape, &in);
 	if (out.shape && kb_shape_get(g->shapes, out.shape)->role == KB_ROLE_CLOSURE) {
@@ -66,12 +69,30 @@ kb_edge_out graph_step(kb_graph *g, uint32_t shape, const struct gspan *from, co
 	return out;
 }
 
+/* From here on there are more nodes than 16 bits can say. */
+static bool widen_paths(kb_graph *g)
+{
+	size_t nids = g->heap->nids;
+	uint32_t *wide = kb_big_alloc(nids * sizeof(*wide) + 64);
+	if (!wide)
+		return false;
+	for (size_t i = 0; g->path16 && i < nids; i++)
+		wide[i] = g->path16[i];
+	kb_big_free(g->path16, nids * sizeof(*g->path16) + 64);
+	g->path16 = NULL;
+	g->path32 = wide;
+	return true;
+}
+
 static uint32_t new_node(kb_graph *g, uint32_t parent, uint32_t label, uint32_t shape)
 {
 	if (!KB_ROOM(g->nodes, g->nnodes, g->cap_nodes, UINT32_MAX - 1))
 		return KB_NO_ID;
 	const kb_path_node *p = &g->nodes[parent];
-	uint32_t id = (uint32_t)g->nnodes++;
+	uint32_t id = (uint32_t)g->nnodes;
+	if (id > UINT16_MAX && !g->path32 && !widen_paths(g))
+		return KB_NO_ID;
+	g->nnodes++;
 	g->nodes[id] = (kb_path_node){ .parent = parent, .holder = p->holder, .label = label, .shape = shape, .depth = (uint16_t)(p->depth + 1) };
 	return id;
 }
@@ -100,96 +121,152 @@ uint32_t path_child(kb_graph *g, uint32_t parent, uint32_t label, uint32_t shape
 	return node;
 }
 
+static uint32_t recent_child(struct walk *w, uint32_t parent, uint32_t label, uint32_t shape)
+{
+	uint64_t key = (uint64_t)parent << (LABEL_BITS + SHAPE_BITS) | (uint64_t)label << SHAPE_BITS | shape;
+	struct recent *r = &w->recent[key * 0x9e3779b97f4a7c15u >> (64 - RECENT_BITS)];
+	/* Node 0 has no children that are asked for, so that no key is 0; and too large a label or shape is not for this. */
+	if (label >> LABEL_BITS || shape >> SHAPE_BITS)
+		return path_child(w->g, parent, label, shape);
+	if (r->key != key)
+		*r = (struct recent){ key, path_child(w->g, parent, label, shape) };
+	return r->child;
+}
+
+/* Two holders of a class reach an object: those behind node and old. */
+static void meet(struct walk *w, uint32_t node, uint32_t old, uint32_t id)
+{
+	kb_graph *g = w->g;
+	uint32_t a = g->nodes[node].holder, b = g->nodes[old].holder;
+	if (a == b || g->holders[a].class_ != g->holders[b].class_)
+		return;
+	g->holder_meets[a] = g->holder_meets[b] = true;
+	if (bit_get(g->shared, id))
+		return;
+	g->shared[id >> 6] |= 1ull << (id & 63);
+	if (!KB_ROOM(g->meets, g->nmeets, g->cap_meets, SIZE_MAX))
+		w->failed = true;
+	else
+		g->meets[g->nmeets++] = id;
+}
+
+/* An object first met through an untyped pointer gets its type, once, from a better one of the same class. */
+static bool may_improve(const kb_graph *g, uint32_t node, uint32_t old)
+{
+	return !g->nodes[old].shape && path_class(g, old) == path_class(g, node);
+}
+
 static void reach(struct walk *w, uint32_t id, uint32_t node, bool leaf)
 {
 	kb_graph *g = w->g;
-	uint32_t old = g->path[id];
+	uint32_t old = path_of(g, id);
 	if (node == KB_NO_ID) {
 		w->failed = true;
 		return;
 	}
+	if (old && (!g->nodes[node].shape || !may_improve(g, node, old)))
+		return;
+	path_set(g, id, node);
+	if (!leaf)
+		push(w, id);
+}
+
+static void visit(struct walk *w, uint32_t node, const struct gspan *from, const struct gspan *to, const struct edge *e)
+{
+	kb_graph *g = w->g;
+	uint32_t old = path_of(g, e->target);
 	if (old) {
-		/* An object first met through an untyped pointer gets its type, once, from a better one of the same class. */
-		if (g->nodes[old].shape || !g->nodes[node].shape || path_class(g, old) != path_class(g, node))
+		meet(w, node, old, e->target);
+		if (!may_improve(g, node, old))
 			return;
 	}
-	g->path[id] = node;
-	if (!leaf && !push(&w->next, id))
-		w->failed = true;
+	kb_edge_out out = graph_step(g, g->nodes[node].shape, from, to, e);
+	reach(w, e->target, recent_child(w, node, out.label, out.shape), e->flags & EDGE_LEAF);
 }
 
-static void flush(struct walk *w)
+/* The path node of an object that is about to be left through its edges; an untyped one that carries its type in its header gets it. */
+static uint32_t node_of_source(struct walk *w, uint32_t id, kb_addr own_type)
 {
 	kb_graph *g = w->g;
-	for (unsigned i = 0; i < w->nbatch; i++) {
-		const struct step *s = &w->batch[i];
-		uint32_t old = g->path[s->edge.target];
-		if (old && (g->nodes[old].shape || path_class(g, old) != path_class(g, s->node)))
-			continue;
-		kb_edge_out out = graph_step(g, g->nodes[s->node].shape, s->from, &s->edge);
-		reach(w, s->edge.target, path_child(g, s->node, out.label, out.shape), s->edge.flags & EDGE_LEAF);
-	}
-	w->nbatch = 0;
-}
-
-/* An untyped object that carries its type in its header. */
-static uint32_t node_from_header(struct walk *w, uint32_t id, uint32_t node, kb_addr type)
-{
-	kb_graph *g = w->g;
-	uint32_t shape = kb_shape_from_header(g->shapes, type);
-	if (!shape || g->nodes[node].depth < 2)
+	uint32_t node = path_of(g, id), shape;
+	if (g->nodes[node].shape || !own_type || g->nodes[node].depth < 2 || !(shape = kb_shape_from_header(g->shapes, own_type)))
 		return node;
 	uint32_t better = path_child(g, g->nodes[node].parent, g->nodes[node].label, shape);
 	if (better == KB_NO_ID) {
 		w->failed = true;
 		return node;
 	}
-	return g->path[id] = better;
+	path_set(g, id, better);
+	return better;
 }
 
-static void decode(struct walk *w, uint32_t id)
+static void visit_large(struct walk *w, const struct item *item)
 {
 	kb_graph *g = w->g;
-	const struct gspan *s = gspan_of(g, id);
-	if (!s->stream)
-		return;
-	struct edge_cursor c = edges_of(g, s, id);
-	struct edge e;
-	uint32_t node = g->path[id];
-	bool first = true;
-	while (edge_next(&c, &e)) {
-		if (first && !g->nodes[node].shape && c.own_type)
-			node = node_from_header(w, id, node, c.own_type);
-		first = false;
-		__builtin_prefetch(&g->path[e.target], 1);
-		__builtin_prefetch(&g->span_of[e.target >> 6]);
-		w->batch[w->nbatch++] = (struct step){ .edge = e, .from = s, .node = node };
-		if (w->nbatch == BATCH)
-			flush(w);
+	struct edge ring[ARCS_AHEAD];
+	struct edge_cursor c = edges_of(g, item->span, item->id);
+	size_t n = 0;
+	while (n < ARCS_AHEAD && edge_next(&c, &ring[n])) {
+		path_prefetch(g, ring[n].target);
+		n++;
+	}
+	uint32_t node = node_of_source(w, item->id, c.own_type);
+	for (size_t i = 0; i < n && !w->failed; i++) {
+		struct edge e = ring[i % ARCS_AHEAD];
+		if (n == i + ARCS_AHEAD && edge_next(&c, &ring[n % ARCS_AHEAD])) {
+			path_prefetch(g, ring[n % ARCS_AHEAD].target);
+			n++;
+		}
+		visit(w, node, item->span, gspan_of(g, e.target), &e);
 	}
 }
 
-static void prefetch_stream(const kb_graph *g, uint32_t id)
+static void visit_batch(struct walk *w, const struct batch *b)
 {
-	const struct gspan *s = gspan_of(g, id);
-	if (s->stream)
-		__builtin_prefetch(s->stream + (s->sub ? s->sub[(id - s->first_id) >> SUB_SHIFT] : 0));
+	kb_graph *g = w->g;
+	for (uint32_t i = 0; i < b->narcs && i < ARCS_AHEAD; i++)
+		path_prefetch(g, b->arcs[i].edge.target);
+	for (uint32_t i = 0, at = 0; i < b->nitems && !w->failed; i++) {
+		const struct item *item = &b->items[i];
+		if (item->narcs == ITEM_TOO_LARGE) {
+			visit_large(w, item);
+			continue;
+		}
+		uint32_t node = node_of_source(w, item->id, item->own_type);
+		for (uint32_t end = at + item->narcs; at < end; at++) {
+			if (at + ARCS_AHEAD < b->narcs)
+				path_prefetch(g, b->arcs[at + ARCS_AHEAD].edge.target);
+			visit(w, node, item->span, b->arcs[at].to, &b->arcs[at].edge);
+		}
+	}
+}
+
+static void free_blocks(struct block *b)
+{
+	while (b) {
+		struct block *next = b->next;
+		free(b);
+		b = next;
+	}
 }
 
 static void run_levels(struct walk *w)
 {
-	while (w->next.n && !w->failed) {
-		struct queue t = w->now;
-		w->now = w->next;
-		w->next = t;
-		w->next.n = 0;
-		for (size_t i = 0; i < w->now.n && !w->failed; i++) {
-			if (i + AHEAD < w->now.n)
-				prefetch_stream(w->g, w->now.ids[i + AHEAD]);
-			decode(w, w->now.ids[i]);
+	while (w->next.first && !w->failed) {
+		struct queue now = w->next;
+		const struct batch *b;
+		w->next = (struct queue){ 0 };
+		ahead_level(w->ahead, &now);
+		/* A block is free for new objects once the batch made of it has been visited: the walk's own memory stays that of one level. */
+		while (!w->failed && (b = ahead_next(w->ahead))) {
+			visit_batch(w, b);
+			struct block *done = now.first;
+			now.first = done->next;
+			done->next = w->spare;
+			w->spare = done;
 		}
-		flush(w);
-		w->visited += w->now.n;
+		ahead_end(w->ahead);
+		free_blocks(now.first);
 		kb_progress_tell(w->progress, "walking the heap", -1);
 	}
 }
@@ -215,7 +292,7 @@ static void sum_paths(kb_graph *g)
 	for (size_t i = 0; i < h->nspans; i++) {
 		const kb_span *s = &h->spans[i];
 		for (uint32_t k = 0; k < s->nelems; k++) {
-			uint32_t node = g->path[s->first_id + k];
+			uint32_t node = path_of(g, s->first_id + k);
 			if (node) {
 				g->nodes[node].bytes += s->elem_size;
 				g->nodes[node].objects++;
@@ -242,29 +319,48 @@ static void sum_paths(kb_graph *g)
 	}
 }
 
+static bool alloc_state(kb_graph *g)
+{
+	size_t nids = g->heap->nids;
+	if (!g->path32)
+		g->path16 = kb_big_alloc(nids * sizeof(*g->path16) + 64);
+	g->shared = kb_big_alloc((nids + 63) / 64 * 8 + 64);
+	g->holder_meets = calloc(g->nholders + 1, sizeof(*g->holder_meets));
+	return (g->path16 || g->path32) && g->shared && g->holder_meets;
+}
+
+static void walk_classes(struct walk *w)
+{
+	kb_graph *g = w->g;
+	size_t at = 0;
+	for (unsigned c = 0; c < KB_NCLASSES && !w->failed; c++) {
+		for (; at < g->class_end[c] && !w->failed; at++) {
+			const struct root *r = &g->roots[at];
+			uint32_t node = path_child(g, g->holders[r->holder].node, r->label, r->shape), old = path_of(g, r->target);
+			if (old && node != KB_NO_ID)
+				meet(w, node, old, r->target);
+			reach(w, r->target, node, gspan_of(g, r->target)->leaf);
+		}
+		run_levels(w);
+	}
+}
+
 kb_error *kb_graph_walk(kb_graph *g, const kb_progress *progress)
 {
 	KB_TRY(graph_collect_roots(g));
 	KB_TRY(holder_nodes(g));
-	g->path = kb_big_alloc((size_t)g->heap->nids * sizeof(*g->path) + 64);
 	struct walk *w = calloc(1, sizeof(*w));
-	if (!g->path || !w) {
+	if (!w || !alloc_state(g) || !(w->ahead = ahead_new(g))) {
 		free(w);
 		return kb_error_nomem();
 	}
 	w->g = g;
 	w->progress = progress;
-	size_t at = 0;
-	for (unsigned c = 0; c < KB_NCLASSES && !w->failed; c++) {
-		for (; at < g->class_end[c]; at++) {
-			const struct root *r = &g->roots[at];
-			reach(w, r->target, path_child(g, g->holders[r->holder].node, r->label, r->shape), gspan_of(g, r->target)->leaf);
-		}
-		run_levels(w);
-	}
+	walk_classes(w);
 	bool failed = w->failed;
-	free(w->now.ids);
-	free(w->next.ids);
+	ahead_free(w->ahead);
+	free_blocks(w->next.first);
+	free_blocks(w->spare);
 	free(w);
 	if (failed)
 		return kb_error_nomem();
