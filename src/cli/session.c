@@ -74,9 +74,17 @@ static kb_error *open_target(const kb_options *opt, const char *target, kb_targe
 	return kb_target_open_pid((pid_t)pid, &oo, ret);
 }
 
-kb_error *kb_session_open(kb_session *s, const kb_options *opt, const char *target)
+/* A cut core that cannot be understood: that it is cut says more than where reading failed. */
+static kb_error *blame_the_cut(const kb_session *s, kb_error *err)
 {
-	*s = (kb_session){ 0 };
+	const kb_target_info *t = s->target ? kb_target_info_get(s->target) : NULL;
+	if (!err || !t || !t->truncated || !t->truncated_text)
+		return err;
+	return kb_error_remedy(kb_error_context(err, "%s; what is left does not do", t->truncated_text), "take a whole core (disk space, ulimit -c)");
+}
+
+static kb_error *open_all(kb_session *s, const kb_options *opt, const char *target)
+{
 	meter = (struct meter){ .started = kb_now_ns() };
 	kb_progress progress = progress_for(opt);
 	kb_snapshot_options so = { .max_stop_ms = opt->max_pause_ms, .whole_stop = opt->exact };
@@ -88,18 +96,24 @@ kb_error *kb_session_open(kb_session *s, const kb_options *opt, const char *targ
 	return NULL;
 }
 
+kb_error *kb_session_open(kb_session *s, const kb_options *opt, const char *target)
+{
+	*s = (kb_session){ 0 };
+	return blame_the_cut(s, open_all(s, opt, target));
+}
+
 static void judge_partial(kb_session *s)
 {
 	const kb_target_info *t = kb_target_info_get(s->target);
 	const kb_graph_stats *st = kb_graph_stats_get(s->graph);
 	s->look.partial = t->truncated || st->cut_by_time;
 	if (st->cut_by_time)
-		snprintf(s->warning, sizeof(s->warning), "Partial: the time limit came before the heap was read; %llu bytes of it are not in this answer.",
+		snprintf(s->warning, sizeof(s->warning), "partial answer: the time limit came before the heap was read, %llu bytes of it are missing",
 			 (unsigned long long)st->unreadable_bytes);
 	else if (t->truncated)
-		snprintf(s->warning, sizeof(s->warning), "Partial: %s.", t->truncated_text ? t->truncated_text : "the core is cut short");
+		snprintf(s->warning, sizeof(s->warning), "partial answer: %s", t->truncated_text ? t->truncated_text : "the core is cut short");
 	if (s->warning[0])
-		s->look.warning = s->warning;
+		kb_go_gap(s->go, "%s", s->warning);
 	if (st->unreadable_bytes && !st->cut_by_time && !t->truncated)
 		kb_go_gap(s->go, "%llu bytes of heap spans could not be read (freed while we looked)", (unsigned long long)st->unreadable_bytes);
 	if (st->mask_errors)
@@ -124,7 +138,7 @@ kb_error *kb_session_read(kb_session *s, const kb_options *opt)
 		err = kb_graph_walk(s->graph, &progress);
 	end_progress();
 	if (err)
-		return err;
+		return blame_the_cut(s, err);
 	s->facts.graph = s->graph;
 	s->facts.rss = s->have_rss ? &s->rss : NULL;
 	judge_partial(s);

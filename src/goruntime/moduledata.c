@@ -179,13 +179,26 @@ static kb_error *load_function_table(kb_go *go, kb_bytes md, kb_module *m, const
 	return load_text_sections(go, md, m);
 }
 
-static kb_error *load_mask(kb_go *go, kb_addr a, int32_t bits, uint8_t **ret)
+/* Which words of data or bss are pointers. The runtime's mask lies in memory of its own; where a core lacks that, the program it was made from
+ * says the same (runtime/mbitmap.go, progToPointerMask), and without that every word may be one. */
+static kb_error *load_mask(kb_go *go, kb_addr a, int32_t bits, kb_addr program, uint8_t **ret)
 {
 	size_t n = ((size_t)bits + 7) / 8;
 	*ret = calloc(n + 8, 1);
 	if (!*ret)
 		return kb_error_nomem();
-	return n ? kb_target_read(go->target, a, *ret, n) : NULL;
+	KB_DROP_ERROR kb_error *err = n ? kb_target_read(go->target, a, *ret, n) : NULL;
+	if (!err)
+		return NULL;
+	uint8_t *made = NULL;
+	KB_DROP_ERROR kb_error *again = kb_gcprog_run(go, program, (uint64_t)bits, &made);
+	if (!again)
+		memcpy(*ret, made, n);
+	else
+		memset(*ret, 0xff, n);
+	kb_go_gap(go, "the pointer mask of the variables is not readable: %s", again ? "every word is taken for a pointer" : "made anew from the program");
+	free(made);
+	return NULL;
 }
 
 /* What types, stack maps and GC masks are read from. Nothing here is vital: kb_read_ro asks the target for what is not
@@ -247,8 +260,8 @@ static kb_error *load(kb_go *go, kb_addr addr, kb_addr header, kb_module *m)
 	if (!plausible(m))
 		return kb_error_new(KB_E_CORRUPT, "implausible moduledata at 0x%llx", (unsigned long long)addr);
 	KB_TRY(load_function_table(go, md, m, &h));
-	KB_TRY(load_mask(go, m->gcdata_mask, m->gcdata_bits, &m->data_mask));
-	KB_TRY(load_mask(go, m->gcbss_mask, m->gcbss_bits, &m->bss_mask));
+	KB_TRY(load_mask(go, m->gcdata_mask, m->gcdata_bits, kb_field_of(go, md, KB_F_moduledata_gcdata), &m->data_mask));
+	KB_TRY(load_mask(go, m->gcbss_mask, m->gcbss_bits, kb_field_of(go, md, KB_F_moduledata_gcbss), &m->bss_mask));
 	return keep_read_only(go, m);
 }
 

@@ -110,8 +110,6 @@ kb_error *kb_report_text(FILE *out, const kb_look *look, const kb_style *st)
 	if (look->facts->rss)
 		put_memory(out, &a, look->facts->rss);
 	put_heap(out, &a, look);
-	if (look->warning)
-		fprintf(out, "%s\n", clean(&a, look->warning));
 	for (size_t i = 0; i < g->ngaps; i++)
 		fprintf(out, "not read: %s\n", clean(&a, g->gaps[i]));
 	fputc('\n', out);
@@ -121,7 +119,7 @@ kb_error *kb_report_text(FILE *out, const kb_look *look, const kb_style *st)
 		fprintf(out, "%zu finding%s.  keptby explain %s says more.\n", look->findings->n, look->findings->n == 1 ? "" : "s",
 			look->findings->items[0].rule->id);
 	else
-		fputs("Nothing stands out: no holder keeps a large part of the heap.  keptby top lists the largest.\n", out);
+		fputs("No findings: no holder keeps a large part of the heap.  keptby top lists the largest.\n", out);
 	kb_arena_free(&a);
 	return ferror(out) ? kb_error_new(KB_E_IO, "cannot write the report") : NULL;
 }

@@ -19,7 +19,6 @@ typedef struct kb_look {
 	const kb_facts *facts;
 	const kb_findings *findings;
 	uint64_t read_ns;      /* from opening to the last byte read */
-	const char *warning;   /* one line above the findings, or NULL */
 	bool partial;          /* part of the target could not be read */
 } kb_look;
 

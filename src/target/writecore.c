@@ -19,6 +19,8 @@
 #define KB_BIG_HOLE (64u << 20) /* a hole from this size on is left out of the file, not only of the disk */
 #define KB_MAX_SEGMENTS 4000000u
 
+#define KB_LARGE_SEGMENT (4u << 20)
+
 struct out_seg {
 	kb_addr start, end;
 	uint64_t offset, in_file; /* in_file: bytes of it in the file, all or none */
@@ -386,6 +388,20 @@ static uint32_t phdr_flags(uint32_t perms)
 	return (perms & KB_PERM_R ? PF_R : 0u) | (perms & KB_PERM_W ? PF_W : 0u) | (perms & KB_PERM_X ? PF_X : 0u);
 }
 
+/* Small segments first: they hold what a runtime knows about the large ones, and a file that is cut short later should lose heap, not that. */
+static uint64_t place_segments(struct writer *w, uint64_t at)
+{
+	for (unsigned large = 0; large < 2; large++) {
+		for (size_t i = 0; i < w->n_segs; i++) {
+			if ((w->segs[i].in_file >= KB_LARGE_SEGMENT) != large)
+				continue;
+			w->segs[i].offset = at;
+			at += w->segs[i].in_file;
+		}
+	}
+	return at;
+}
+
 /* ELF header, program headers, one section header when there are too many of these for the ELF header, notes. */
 static kb_error *write_headers(struct writer *w, uint64_t *ret_end)
 {
@@ -409,18 +425,17 @@ static kb_error *write_headers(struct writer *w, uint64_t *ret_end)
 
 	kb_str_addn(&out, (const char *)&e, sizeof e);
 	kb_str_addn(&out, (const char *)&note, sizeof note);
+	at = place_segments(w, at);
 	for (size_t i = 0; i < w->n_segs; i++) {
-		struct out_seg *s = &w->segs[i];
-		s->offset = at;
+		const struct out_seg *s = &w->segs[i];
 		Elf64_Phdr p = { .p_type = PT_LOAD,
 				 .p_flags = phdr_flags(s->perms),
-				 .p_offset = at,
+				 .p_offset = s->offset,
 				 .p_vaddr = s->start,
 				 .p_filesz = s->in_file,
 				 .p_memsz = s->end - s->start,
 				 .p_align = KB_PAGE };
 		kb_str_addn(&out, (const char *)&p, sizeof p);
-		at += s->in_file;
 	}
 	if (many)
 		kb_str_addn(&out, (const char *)&section, sizeof section);

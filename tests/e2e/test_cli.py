@@ -159,8 +159,9 @@ def test_truncated_core(keptby, cache_program, core_of, by):
             assert data["gaps"], f"{percent} %: nothing is said to be missing"
         else:
             assert not out
-            one_line(err)
-    assert partial >= 1
+            assert "cut short" in one_line(err)
+    # gdb writes in the order of addresses: the runtime's own tables come last and are lost first. keptby writes them first.
+    assert partial >= 1 or by == "gcore"
     os.truncate(core, 100)
     rc, out, err = keptby(exe, "-c", core)
     assert rc == 3 and not out
