@@ -159,6 +159,8 @@ static bool put_edge(const struct build *b, struct worker *w, struct writer *o, 
 	uint64_t flags = (t->flags & KB_SPAN_NOSCAN ? EDGE_LEAF : 0) | (offset ? EDGE_INTERIOR : 0) | (iface ? EDGE_IFACE : 0);
 	if (!out_room(&w->out, EDGE_MAX_BYTES))
 		return false;
+	if (!o->next_slot)
+		bit_set(b->g->has_edges, o->id);
 	put_varint(&w->out, (slot + 1 - o->next_slot) << EDGE_FLAG_BITS | flags);
 	put_varint(&w->out, 1 + zigzag((int64_t)w->target[i] - o->id));
 	if (offset)
@@ -394,7 +396,8 @@ static kb_error *make_span_table(kb_graph *g)
 	const kb_heap *h = g->heap;
 	g->spans = calloc(h->nspans + 1, sizeof(*g->spans));
 	g->span_of = calloc((h->nids >> 6) + 2, sizeof(*g->span_of));
-	if (!g->spans || !g->span_of)
+	g->has_edges = kb_big_alloc(((size_t)h->nids + 63) / 64 * 8 + 64);
+	if (!g->spans || !g->span_of || !g->has_edges)
 		return kb_error_nomem();
 	for (uint32_t i = 0; i < h->nspans; i++) {
 		const kb_span *s = &h->spans[i];
@@ -447,6 +450,7 @@ void kb_graph_free(kb_graph *g)
 	size_t nids = g->heap->nids;
 	kb_big_free(g->path16, nids * sizeof(*g->path16) + 64);
 	kb_big_free(g->path32, nids * sizeof(*g->path32) + 64);
+	kb_big_free(g->has_edges, (nids + 63) / 64 * 8 + 64);
 	kb_big_free(g->owner, nids * sizeof(*g->owner) + 64);
 	kb_big_free(g->shared, (nids + 63) / 64 * 8 + 64);
 	kb_map_free(&g->node_index);
@@ -456,6 +460,7 @@ void kb_graph_free(kb_graph *g)
 	free(g->roots);
 	free(g->holders);
 	free(g->meets);
+	free(g->own);
 	free(g->holder_meets);
 	free(g->nodes);
 	free(g);

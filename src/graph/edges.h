@@ -40,6 +40,7 @@ struct kb_graph {
 	kb_graph_stats stats;
 	struct gspan *spans;      /* heap->nspans + 1, the last a sentinel */
 	uint32_t *span_of;        /* [id >> 6] → index of the span of that id */
+	uint64_t *has_edges;      /* bitmap of ids */
 	kb_addr type_base;        /* what IFACE words are relative to */
 	struct slab *slabs;       /* memory of the streams */
 
@@ -53,6 +54,10 @@ struct kb_graph {
 	uint32_t *path32;         /* then this */
 	kb_path_node *nodes;
 	size_t nnodes, cap_nodes;
+	struct path_own {
+		uint64_t bytes, objects;
+		uint32_t example; /* an object of them */
+	} *own;                   /* [node]: of the objects with this path those that no shared object owns */
 	kb_map node_index;        /* (parent, label, shape) hashed → node */
 	uint64_t *shared;         /* bitmap of ids: reached by several holders of its class */
 	uint32_t *meets;          /* ids at which the walk met a second holder of the class; freed when their consequences are known */
@@ -132,18 +137,20 @@ static inline const struct gspan *gspan_of(const kb_graph *g, uint32_t id)
 /* Behind the n-th zero byte. */
 static inline const uint8_t *skip_objects(const uint8_t *p, uint32_t n)
 {
+	const __m128i zero = _mm_setzero_si128(), one = _mm_set1_epi8(1);
 	while (n) {
-		__m128i bytes = _mm_loadu_si128((const __m128i *)(const void *)p);
-		uint32_t zeros = (uint32_t)_mm_movemask_epi8(_mm_cmpeq_epi8(bytes, _mm_setzero_si128()));
-		uint32_t here = (uint32_t)__builtin_popcount(zeros);
+		__m128i ends = _mm_cmpeq_epi8(_mm_loadu_si128((const __m128i *)(const void *)p), zero);
+		__m128i sums = _mm_sad_epu8(_mm_and_si128(ends, one), zero);
+		uint32_t here = (uint32_t)(_mm_extract_epi16(sums, 0) + _mm_extract_epi16(sums, 4));
 		if (here < n) {
 			n -= here;
 			p += 16;
 			continue;
 		}
+		uint32_t mask = (uint32_t)_mm_movemask_epi8(ends);
 		while (--n)
-			zeros &= zeros - 1;
-		return p + __builtin_ctz(zeros) + 1;
+			mask &= mask - 1;
+		return p + __builtin_ctz(mask) + 1;
 	}
 	return p;
 }
@@ -154,6 +161,12 @@ static inline struct edge_cursor edges_of(const kb_graph *g, const struct gspan 
 	const uint8_t *p = s->stream + (s->sub ? s->sub[i >> SUB_SHIFT] : 0);
 	return edge_cursor_at(g, skip_objects(p, s->sub ? i & ((1u << SUB_SHIFT) - 1) : i), id);
 }
+/* Several threads may set bits of one bitmap. True when the bit was clear. */
+static inline bool bit_set(uint64_t *b, uint32_t i)
+{
+	uint64_t mask = 1ull << (i & 63);
+	return !(__atomic_fetch_or(&b[i >> 6], mask, __ATOMIC_RELAXED) & mask);
+}
 static inline bool bit_get(const uint64_t *b, uint32_t i) { return b[i >> 6] >> (i & 63) & 1; }
 static inline uint32_t path_of(const kb_graph *g, uint32_t id) { return g->path16 ? g->path16[id] : g->path32[id]; }
 static inline void path_set(kb_graph *g, uint32_t id, uint32_t node)
@@ -163,12 +176,14 @@ static inline void path_set(kb_graph *g, uint32_t id, uint32_t node)
 	else
 		g->path32[id] = node;
 }
+/* For what is done with a target: its path node, and whether it has edges. */
 static inline void path_prefetch(const kb_graph *g, uint32_t id)
 {
 	if (g->path16)
 		__builtin_prefetch(&g->path16[id], 1);
 	else
 		__builtin_prefetch(&g->path32[id], 1);
+	__builtin_prefetch(&g->has_edges[id >> 6]);
 }
 static inline uint32_t path_class(const kb_graph *g, uint32_t node) { return g->holders[g->nodes[node].holder].class_; }
 
@@ -185,6 +200,8 @@ kb_addr graph_code_of(const kb_graph *g, const struct gspan *s, uint32_t id);
 
 kb_error *graph_collect_roots(kb_graph *g) KB_MUST_CHECK;
 kb_error *graph_find_shared(kb_graph *g) KB_MUST_CHECK;
+/* Fills own; after graph_find_shared. */
+kb_error *graph_sum_own(kb_graph *g) KB_MUST_CHECK;
 /* Child of a path node; collapses recursion. 0 never. KB_NO_ID when out of memory. */
 uint32_t path_child(kb_graph *g, uint32_t parent, uint32_t label, uint32_t shape);
 

@@ -14,7 +14,14 @@ struct raw_list {
 	bool failed;
 };
 
+/* Where the roots of one goroutine's stack are: in a list, from first to end. */
+struct stack_part {
+	unsigned worker;
+	size_t first, end;
+};
+
 struct collect {
+	struct stack_part *stacks; /* [goroutine] */
 	kb_graph *g;
 	kb_map holder_of; /* class, key → holder */
 	uint32_t *holder_of_goroutine;
@@ -123,7 +130,9 @@ static kb_error *scan_goroutine(void *ctx, unsigned worker, size_t i)
 {
 	struct collect *c = ctx;
 	void *arg[2] = { &c->lists[worker], (void *)c->g->heap };
+	c->stacks[i] = (struct stack_part){ .worker = worker, .first = c->lists[worker].n };
 	kb_error *err = kb_go_stack_roots(c->g->go, (uint32_t)i, on_stack_root, arg);
+	c->stacks[i].end = c->lists[worker].n;
 	if (err && err->code != KB_E_NOMEM && err->code != KB_E_GONE) {
 		size_t n;
 		const kb_goroutine *gs = kb_go_goroutines(c->g->go, &n);
@@ -157,18 +166,19 @@ static kb_error *collect_stacks(struct collect *c)
 	KB_TRY(group_goroutines(c));
 	c->nlists = kb_cpu_count();
 	c->lists = calloc(c->nlists, sizeof(*c->lists));
-	if (!c->lists)
+	c->stacks = calloc(n + 1, sizeof(*c->stacks));
+	if (!c->lists || !c->stacks)
 		return kb_error_nomem();
 	KB_TRY(kb_parallel(n, scan_goroutine, c));
-	for (unsigned w = 0; w < c->nlists; w++) {
-		struct raw_list *l = &c->lists[w];
-		if (l->failed)
+	for (unsigned w = 0; w < c->nlists; w++)
+		if (c->lists[w].failed)
 			return kb_error_nomem();
-		for (size_t i = 0; i < l->n; i++)
-			KB_TRY(add_root(c->g, c->holder_of_goroutine[l->items[i].root.owner], &l->items[i].root, l->items[i].target));
-		free(l->items);
-		*l = (struct raw_list){ 0 };
-	}
+	/* In the order of the goroutines, whoever scanned them: the first way to an object is always the same one. */
+	for (size_t i = 0; i < n; i++)
+		for (size_t k = c->stacks[i].first; k < c->stacks[i].end; k++) {
+			const struct raw *r = &c->lists[c->stacks[i].worker].items[k];
+			KB_TRY(add_root(c->g, c->holder_of_goroutine[i], &r->root, r->target));
+		}
 	return NULL;
 }
 
@@ -225,6 +235,7 @@ kb_error *graph_collect_roots(kb_graph *g)
 	for (unsigned w = 0; c.lists && w < c.nlists; w++)
 		free(c.lists[w].items);
 	free(c.lists);
+	free(c.stacks);
 	free(c.holder_of_goroutine);
 	kb_map_free(&c.holder_of);
 	return err;

@@ -36,13 +36,6 @@ static bool add(struct ids *l, uint32_t id)
 	return true;
 }
 
-/* True when the bit was clear. */
-static bool bit_set(uint64_t *b, uint32_t i)
-{
-	uint64_t mask = 1ull << (i & 63);
-	return !(__atomic_fetch_or(&b[i >> 6], mask, __ATOMIC_RELAXED) & mask);
-}
-
 static bool is_entry(const kb_graph *g, uint32_t id) { return g->owner[id] == id + 1; }
 static bool same_class(const kb_graph *g, uint32_t a, uint32_t b) { return path_class(g, path_of(g, a)) == path_class(g, path_of(g, b)); }
 
@@ -283,20 +276,19 @@ static bool any_shared(const kb_graph *g, size_t words)
 	return false;
 }
 
-static void sum_retained(kb_graph *g)
+static void sum_retained(kb_graph *g, size_t words)
 {
-	const kb_heap *h = g->heap;
-	for (size_t i = 0; i < h->nspans; i++) {
-		const kb_span *s = &h->spans[i];
-		for (uint32_t k = 0; k < s->nelems; k++) {
-			uint32_t id = s->first_id + k;
-			if (!path_of(g, id) || bit_get(g->shared, id))
-				continue;
-			kb_holder *o = &g->holders[g->nodes[path_of(g, id)].holder];
-			o->retained_bytes += s->elem_size;
-			o->retained_objects++;
-		}
+	for (size_t i = 0; i < g->nholders; i++) {
+		g->holders[i].retained_bytes = g->holders[i].bytes;
+		g->holders[i].retained_objects = g->holders[i].objects;
 	}
+	for (size_t i = 0; i < words; i++)
+		for (uint64_t m = g->shared[i]; m; m &= m - 1) {
+			uint32_t id = (uint32_t)(i * 64 + (size_t)__builtin_ctzll(m));
+			kb_holder *h = &g->holders[g->nodes[path_of(g, id)].holder];
+			h->retained_bytes -= (uint64_t)gspan_of(g, id)->elem_words * 8;
+			h->retained_objects--;
+		}
 }
 
 kb_error *graph_find_shared(kb_graph *g)
@@ -321,6 +313,6 @@ kb_error *graph_find_shared(kb_graph *g)
 	free(s.stack.p);
 	free(s.entries.p);
 	if (!err)
-		sum_retained(g);
+		sum_retained(g, words);
 	return err;
 }

@@ -25,6 +25,54 @@ void kb_graph_each_object(const kb_graph *g, kb_object_fn fn, void *ctx)
 				fn(ctx, id, &h->spans[i], path_of(g, id));
 }
 
+/* Calls fn for every object that a shared object owns, in id order. Few, as a rule: most of a heap has one holder. */
+static void each_owned(const kb_graph *g, kb_object_fn fn, void *ctx)
+{
+	for (size_t i = 0; i < ((size_t)g->heap->nids + 63) / 64; i++)
+		for (uint64_t m = g->shared[i]; m; m &= m - 1) {
+			uint32_t id = (uint32_t)(i * 64 + (size_t)__builtin_ctzll(m));
+			if (g->owner[id])
+				fn(ctx, id, kb_heap_span_of_id(g->heap, id), path_of(g, id));
+		}
+}
+
+static void not_own(void *ctx, uint32_t id, const kb_span *span, uint32_t node)
+{
+	struct path_own *own = ctx;
+	(void)id;
+	own[node].bytes -= span->elem_size;
+	own[node].objects--;
+}
+
+/* The first object of each path that has some. */
+static void find_examples(kb_graph *g)
+{
+	uint32_t last = 0;
+	size_t missing = 0;
+	for (size_t i = 0; i < g->nnodes; i++)
+		missing += g->own[i].objects != 0;
+	for (uint32_t id = 0; id < g->heap->nids && missing; id++) {
+		uint32_t node = path_of(g, id);
+		if (!node || node == last || g->own[node].example != KB_NO_ID || (bit_get(g->shared, id) && g->owner[id]))
+			continue;
+		last = node;
+		g->own[node].example = id;
+		missing--;
+	}
+}
+
+kb_error *graph_sum_own(kb_graph *g)
+{
+	g->own = malloc(g->nnodes * sizeof(*g->own));
+	if (!g->own)
+		return kb_error_nomem();
+	for (size_t i = 0; i < g->nnodes; i++)
+		g->own[i] = (struct path_own){ .bytes = g->nodes[i].bytes, .objects = g->nodes[i].objects, .example = KB_NO_ID };
+	each_owned(g, not_own, g->own);
+	find_examples(g);
+	return NULL;
+}
+
 /* Bytes behind the entries of each path: path node → index in units. */
 struct entry_sums {
 	const kb_graph *g;
@@ -38,8 +86,6 @@ static void on_shared(void *ctx, uint32_t id, const kb_span *span, uint32_t node
 {
 	struct entry_sums *s = ctx;
 	uint64_t at;
-	if (!bit_get(s->g->shared, id) || !s->g->owner[id])
-		return;
 	uint32_t entry = s->g->owner[id] - 1;
 	node = path_of(s->g, entry);
 	if (!kb_map_get(&s->index, node, &at)) {
@@ -66,7 +112,7 @@ static int larger_unit(const void *a, const void *b)
 kb_error *kb_graph_units(const kb_graph *g, uint64_t min_bytes, kb_unit **ret, size_t *ret_n)
 {
 	struct entry_sums s = { .g = g };
-	kb_graph_each_object(g, on_shared, &s);
+	each_owned(g, on_shared, &s);
 	for (uint32_t i = 0; i < g->nholders && !s.failed; i++) {
 		const kb_holder *h = &g->holders[i];
 		if (!KB_ROOM(s.units, s.n, s.cap, SIZE_MAX))
@@ -112,23 +158,35 @@ static kb_holder_path *sums_for(struct path_sums *s, uint64_t at, uint32_t node)
 	return &s->items[s->n++];
 }
 
-static void on_held_object(void *ctx, uint32_t id, const kb_span *span, uint32_t node)
+static void add_objects(struct path_sums *s, uint64_t at, uint32_t node, uint64_t bytes, uint64_t objects, uint32_t example)
+{
+	kb_holder_path *p = sums_for(s, at, node);
+	if (!p)
+		return;
+	p->bytes += bytes;
+	p->objects += objects;
+	if (example < p->example)
+		p->example = example;
+}
+
+static void on_owned_object(void *ctx, uint32_t id, const kb_span *span, uint32_t node)
 {
 	struct path_sums *s = ctx;
 	uint64_t at;
 	uint32_t holder, unit;
 	if (s->failed || !kb_graph_unit_of(s->g, id, &holder, &unit) || !kb_map_get(&s->wanted, holder, &at))
 		return;
-	/* Inside a shared object's part the first path may be another holder's; it counts where the unit stands. */
-	if (s->g->nodes[node].holder != holder)
-		node = unit;
-	kb_holder_path *p = sums_for(s, at, node);
-	if (!p)
-		return;
-	if (p->example == KB_NO_ID)
-		p->example = id;
-	p->bytes += span->elem_size;
-	p->objects++;
+	/* The first path to it may be another holder's; it counts where the unit stands. */
+	add_objects(s, at, s->g->nodes[node].holder == holder ? node : unit, span->elem_size, 1, id);
+}
+
+static void add_own(struct path_sums *s)
+{
+	const kb_graph *g = s->g;
+	uint64_t at;
+	for (uint32_t i = 1; i < g->nnodes && !s->failed; i++)
+		if (g->own[i].objects && kb_map_get(&s->wanted, g->nodes[i].holder, &at))
+			add_objects(s, at, i, g->own[i].bytes, g->own[i].objects, g->own[i].example);
 }
 
 static int by_place(const void *a, const void *b)
@@ -160,8 +218,10 @@ kb_error *kb_graph_holder_paths(const kb_graph *g, const uint32_t *holders, size
 	struct path_sums s = { .g = g };
 	for (size_t i = 0; i < n && !s.failed; i++)
 		s.failed = !kb_map_put(&s.wanted, holders[i], i);
-	if (!s.failed && n)
-		kb_graph_each_object(g, on_held_object, &s);
+	if (!s.failed && n) {
+		add_own(&s);
+		each_owned(g, on_owned_object, &s);
+	}
 	if (!s.failed)
 		add_above(&s);
 	kb_map_free(&s.wanted);

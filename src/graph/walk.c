@@ -156,7 +156,7 @@ static bool may_improve(const kb_graph *g, uint32_t node, uint32_t old)
 	return !g->nodes[old].shape && path_class(g, old) == path_class(g, node);
 }
 
-static void reach(struct walk *w, uint32_t id, uint32_t node, bool leaf)
+static void reach(struct walk *w, uint32_t id, uint32_t node)
 {
 	kb_graph *g = w->g;
 	uint32_t old = path_of(g, id);
@@ -167,7 +167,7 @@ static void reach(struct walk *w, uint32_t id, uint32_t node, bool leaf)
 	if (old && (!g->nodes[node].shape || !may_improve(g, node, old)))
 		return;
 	path_set(g, id, node);
-	if (!leaf)
+	if (bit_get(g->has_edges, id))
 		push(w, id);
 }
 
@@ -181,7 +181,7 @@ static void visit(struct walk *w, uint32_t node, const struct gspan *from, const
 			return;
 	}
 	kb_edge_out out = graph_step(g, g->nodes[node].shape, from, to, e);
-	reach(w, e->target, recent_child(w, node, out.label, out.shape), e->flags & EDGE_LEAF);
+	reach(w, e->target, recent_child(w, node, out.label, out.shape));
 }
 
 /* The path node of an object that is about to be left through its edges; an untyped one that carries its type in its header gets it. */
@@ -286,23 +286,36 @@ static kb_error *holder_nodes(kb_graph *g)
 	return NULL;
 }
 
+/* n neighbours in a span that have the same node. */
+static void count_run(kb_graph *g, const kb_span *s, uint32_t node, uint32_t first, uint32_t n)
+{
+	uint64_t bytes = n * s->elem_size;
+	if (node) {
+		g->nodes[node].bytes += bytes;
+		g->nodes[node].objects += n;
+		g->stats.reached_objects += n;
+		g->stats.reached_bytes += bytes;
+		g->stats.typed_bytes += g->nodes[node].shape ? bytes : 0;
+		return;
+	}
+	for (uint32_t k = first; k < first + n; k++)
+		if (kb_span_allocated(s, k)) {
+			g->stats.unreached_objects++;
+			g->stats.unreached_bytes += s->elem_size;
+		}
+}
+
 static void sum_paths(kb_graph *g)
 {
 	const kb_heap *h = g->heap;
 	for (size_t i = 0; i < h->nspans; i++) {
 		const kb_span *s = &h->spans[i];
-		for (uint32_t k = 0; k < s->nelems; k++) {
+		for (uint32_t k = 0, run = 0; k < s->nelems; run = k) {
 			uint32_t node = path_of(g, s->first_id + k);
-			if (node) {
-				g->nodes[node].bytes += s->elem_size;
-				g->nodes[node].objects++;
-				g->stats.reached_objects++;
-				g->stats.reached_bytes += s->elem_size;
-				g->stats.typed_bytes += g->nodes[node].shape ? s->elem_size : 0;
-			} else if (kb_span_allocated(s, k)) {
-				g->stats.unreached_objects++;
-				g->stats.unreached_bytes += s->elem_size;
-			}
+			do
+				k++;
+			while (k < s->nelems && path_of(g, s->first_id + k) == node);
+			count_run(g, s, node, run, k - run);
 		}
 	}
 	/* Children have larger numbers than their parents. */
@@ -339,7 +352,7 @@ static void walk_classes(struct walk *w)
 			uint32_t node = path_child(g, g->holders[r->holder].node, r->label, r->shape), old = path_of(g, r->target);
 			if (old && node != KB_NO_ID)
 				meet(w, node, old, r->target);
-			reach(w, r->target, node, gspan_of(g, r->target)->leaf);
+			reach(w, r->target, node);
 		}
 		run_levels(w);
 	}
@@ -366,5 +379,6 @@ kb_error *kb_graph_walk(kb_graph *g, const kb_progress *progress)
 		return kb_error_nomem();
 	sum_paths(g);
 	kb_progress_tell(progress, "finding who shares", -1);
-	return graph_find_shared(g);
+	KB_TRY(graph_find_shared(g));
+	return graph_sum_own(g);
 }
