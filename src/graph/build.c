@@ -159,8 +159,6 @@ static bool put_edge(const struct build *b, struct worker *w, struct writer *o, 
 	uint64_t flags = (t->flags & KB_SPAN_NOSCAN ? EDGE_LEAF : 0) | (offset ? EDGE_INTERIOR : 0) | (iface ? EDGE_IFACE : 0);
 	if (!out_room(&w->out, EDGE_MAX_BYTES))
 		return false;
-	if (!o->next_slot)
-		bit_set(b->g->has_edges, o->id);
 	put_varint(&w->out, (slot + 1 - o->next_slot) << EDGE_FLAG_BITS | flags);
 	put_varint(&w->out, 1 + zigzag((int64_t)w->target[i] - o->id));
 	if (offset)
@@ -193,6 +191,12 @@ static bool put_self(const struct build *b, struct worker *w, const kb_span *s, 
 	return true;
 }
 
+/* Which of the 64 objects around id have edges. Their word may be shared with the next span, and so with another worker. */
+static void note_edges(kb_graph *g, uint32_t id, uint64_t bits)
+{
+	__atomic_fetch_or(&g->has_edges[id >> 6], bits, __ATOMIC_RELAXED);
+}
+
 /* Encodes all objects of a small span. data: the span's bytes. */
 static bool encode_span(struct build *b, struct worker *w, uint32_t si, const uint8_t *data)
 {
@@ -203,6 +207,7 @@ static bool encode_span(struct build *b, struct worker *w, uint32_t si, const ui
 	size_t n = gather(w, words, nwords), i = 0;
 	resolve(b->heap, w, n);
 	w->out.n = 0;
+	uint64_t with_edges = 0;
 	for (uint32_t k = 0; k < s->nelems; k++) {
 		if (!(k & ((1u << SUB_SHIFT) - 1)))
 			w->sub[k >> SUB_SHIFT] = (uint32_t)w->out.n;
@@ -216,6 +221,11 @@ static bool encode_span(struct build *b, struct worker *w, uint32_t si, const ui
 		if (!out_room(&w->out, 1))
 			return false;
 		w->out.p[w->out.n++] = HEAD_END;
+		with_edges |= (uint64_t)(o.next_slot != 0) << (o.id & 63);
+		if ((o.id & 63) == 63 || k + 1 == s->nelems) {
+			note_edges(b->g, o.id, with_edges);
+			with_edges = 0;
+		}
 	}
 	return true;
 }
@@ -261,6 +271,7 @@ static bool encode_large(struct build *b, struct worker *w, uint32_t si)
 	if (!out_room(&w->out, 1))
 		return false;
 	w->out.p[w->out.n++] = HEAD_END;
+	note_edges(b->g, o.id, (uint64_t)(o.next_slot != 0) << (o.id & 63));
 	return keep_stream(b, w, si);
 }
 
