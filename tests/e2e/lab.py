@@ -24,6 +24,7 @@ builder = _builder()
 VERSIONS = [v for v in os.environ.get("KEPTBY_GO_VERSIONS", "").split(",") if v] or builder.VERSIONS
 NEWEST = VERSIONS[-1]
 # One version of each design of the runtime's heap and maps, for what is too dear to be done on all.
+EDGES = sorted({VERSIONS[0], VERSIONS[-1]}, key=VERSIONS.index)  # for builds that compile the whole library anew
 SOME = [v for v in VERSIONS if builder.minor(v) in (19, 22, 24, 27)] or VERSIONS[-1:]
 
 
@@ -46,7 +47,7 @@ def binary(program, version=NEWEST, flavour="plain"):
 def prebuild():
     """All that the tests ask for. What does not build is reported by the test that needs it."""
     for version in VERSIONS:
-        more = ("pie", "stripped-pie", "noopt", "cgo", "cgo-pie", "race", "dwarf4") if version in SOME else ()
+        more = ("pie", "stripped-pie", "noopt", "cgo", "cgo-pie", "race", "dwarf4") if version in EDGES else ()
         for flavour in ("plain", "stripped", *more):
             builder.build(builder.PROGRAMS, version, flavour, os.cpu_count())
 

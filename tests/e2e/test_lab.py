@@ -99,7 +99,7 @@ def test_names_in_plain_binaries(keptby, start, version):
 
 
 @pytest.mark.parametrize("flavour", ["pie", "stripped-pie", "noopt", "cgo", "race", "dwarf4"])
-@pytest.mark.parametrize("version", lab.SOME)
+@pytest.mark.parametrize("version", lab.EDGES)
 def test_flavours(keptby, start, core_of, version, flavour):
     if not lab.builder.exists("globalmap", version, flavour):
         pytest.skip("there is no such build of this version")
@@ -182,14 +182,14 @@ def test_stacks(keptby, start, version):
 
 
 @pytest.mark.parametrize("flavour", ["cgo", "cgo-pie"])
-@pytest.mark.parametrize("version", lab.SOME)
+@pytest.mark.parametrize("version", lab.EDGES)
 def test_c_heap(keptby, start, version, flavour):
     p = start("cgoheap", version=version, flavour=flavour)
     memory = keptby.report(p.pid)["memory"]
     assert within(memory["c_heap"], p.truth["facts"]["c_bytes"], 10), memory
 
 
-@pytest.mark.parametrize("version", lab.SOME)
+@pytest.mark.parametrize("version", lab.EDGES)
 def test_c_heap_freed(keptby, start, version):
     p = start("cgoheap", "-variant=fixed", version=version, flavour="cgo")
     memory = keptby.report(p.pid)["memory"]

@@ -36,7 +36,7 @@ def test_zoo(keptby, start, core_of, version, flavour):
 
 
 @pytest.mark.parametrize("flavour", ["pie", "stripped-pie"])
-@pytest.mark.parametrize("version", lab.SOME)
+@pytest.mark.parametrize("version", lab.EDGES)
 def test_zoo_flavours(keptby, start, version, flavour):
     p = start("zoo", "-quiet", version=version, flavour=flavour)
     check(mark(keptby, p.pid), p.truth, version)
@@ -44,7 +44,7 @@ def test_zoo_flavours(keptby, start, version, flavour):
 
 # Go 1.27 has only the new channels, and refuses to start with the old.
 @pytest.mark.parametrize("flavour", ["noopt", "race"])
-@pytest.mark.parametrize("version", lab.SOME)
+@pytest.mark.parametrize("version", lab.EDGES)
 def test_maps_flavours(keptby, start, version, flavour):
     p = start("maps", "-quiet", version=version, flavour=flavour)
     check(mark(keptby, p.pid), p.truth, version)
