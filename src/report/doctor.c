@@ -51,7 +51,8 @@ static void put_heap(FILE *out, kb_arena *a, const kb_look *look)
 	fprintf(out, "heap %s in %s objects (%.1f %% reached by a holder", kb_human_bytes(a, h->bytes), kb_human_count(a, h->objects),
 		told > 100 ? 100.0 : told);
 	if (s->unreached_bytes)
-		fprintf(out, "; %s is garbage not yet freed", kb_human_bytes(a, s->unreached_bytes));
+		fprintf(out, "; %s %s", kb_human_bytes(a, s->unreached_bytes),
+			look->partial ? "was not reached, since not all was read" : "is garbage not yet freed");
 	fprintf(out, ")   %s goroutines\n", kb_human_count(a, ngs));
 }
 
@@ -119,7 +120,8 @@ kb_error *kb_report_text(FILE *out, const kb_look *look, const kb_style *st)
 		fprintf(out, "%zu finding%s.  keptby explain %s says more.\n", look->findings->n, look->findings->n == 1 ? "" : "s",
 			look->findings->items[0].rule->id);
 	else
-		fputs("No findings: no holder keeps a large part of the heap.  keptby top lists the largest.\n", out);
+		fprintf(out, "No findings%s: no holder keeps a large part of the heap.  keptby top lists the largest.\n",
+			look->partial ? " in what could be read" : "");
 	kb_arena_free(&a);
 	return ferror(out) ? kb_error_new(KB_E_IO, "cannot write the report") : NULL;
 }
@@ -163,6 +165,7 @@ static json_t *json_coverage(const kb_look *look)
 	json_t *o = json_object();
 	json_object_set_new(o, "heap_bytes", json_u64(h->bytes));
 	json_object_set_new(o, "heap_objects", json_u64(h->objects));
+	json_object_set_new(o, "complete", json_boolean(!look->partial));
 	json_object_set_new(o, "accounted_bytes", json_u64(s->reached_bytes + s->unreached_bytes));
 	json_object_set_new(o, "reachable_bytes", json_u64(s->reached_bytes));
 	json_object_set_new(o, "unreachable_bytes", json_u64(s->unreached_bytes));

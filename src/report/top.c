@@ -93,8 +93,8 @@ kb_error *kb_top_text(FILE *out, const kb_look *look, enum kb_top_by by, size_t 
 				kb_human_count(&a, rows[i].objects), rows[i].holder.kind, clean(&a, rows[i].holder.name), clean(&a, rows[i].path),
 				rows[i].holder.type[0] ? "  " : "", clean(&a, rows[i].holder.type));
 		if (s->unreached_bytes && by == KB_TOP_HOLDER)
-			fprintf(out, "%11s         %13s  (garbage, not yet freed)\n", kb_human_bytes(&a, s->unreached_bytes),
-				kb_human_count(&a, s->unreached_objects));
+			fprintf(out, "%11s         %13s  (%s)\n", kb_human_bytes(&a, s->unreached_bytes),
+				kb_human_count(&a, s->unreached_objects), look->partial ? "not reached: not all was read" : "garbage, not yet freed");
 	}
 	kb_arena_free(&a);
 	return err;

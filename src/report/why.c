@@ -13,12 +13,27 @@ struct shown_path {
 struct answer {
 	struct shown_path *paths;
 	size_t n, cap;
+	kb_map known; /* hash of the steps → index in paths */
 	kb_arena arena;
 	size_t left_out;
 };
 
+/* Ways that differ only in what is not shown (tables of a map) are one path. */
 static kb_error *add_path(struct answer *w, struct shown_path p)
 {
+	uint64_t key = 0, at;
+	for (size_t i = 0; i < p.n; i++) {
+		key = kb_hash64(key ^ kb_hash_bytes(p.steps[i].name, strlen(p.steps[i].name)));
+		key = kb_hash64(key ^ kb_hash_bytes(p.steps[i].type, strlen(p.steps[i].type)) ^ p.steps[i].address);
+	}
+	key >>= 1;
+	if (kb_map_get(&w->known, key, &at)) {
+		w->paths[at].bytes += p.bytes;
+		w->paths[at].objects += p.objects;
+		return NULL;
+	}
+	if (!kb_map_put(&w->known, key, w->n))
+		return kb_error_nomem();
 	if (!KB_ROOM(w->paths, w->n, w->cap, SIZE_MAX))
 		return kb_error_nomem();
 	w->paths[w->n++] = p;
@@ -222,9 +237,10 @@ kb_error *kb_why(FILE *out, const kb_look *look, const char *what, size_t limit,
 		for (size_t i = 0; i < w.n; i++)
 			put_path(out, &w.arena, &w.paths[i], st);
 		if (w.left_out)
-			fprintf(out, "(and %zu more paths: --limit)\n", w.left_out);
+			fprintf(out, "(and %zu more path%s: --limit)\n", w.left_out, w.left_out == 1 ? "" : "s");
 	}
 	free(w.paths);
+	kb_map_free(&w.known);
 	kb_arena_free(&w.arena);
 	return err;
 }
