@@ -97,7 +97,7 @@ var orderBlocks [][]*order
 
 type structs struct{}
 
-func (structs) entries(want uint64, bytes bool) int { return share(want, bytes, 136, 1.25) }
+func (structs) entries(want uint64, bytes bool) int { return share(want, bytes, 120.5, 1.25) }
 
 func newOrder(i int, parent *order) *order {
 	o := &order{id: uint64(i), name: "an order", parent: parent, total: float64(i)}
