@@ -5,16 +5,17 @@
 
 #include <stdlib.h>
 
-enum { OBJECT_BYTES = 64, WORDS = 8, PER_SPAN = KB_PAGE_SIZE / OBJECT_BYTES, SPANS = 2, MAX_OBJECTS = SPANS * PER_SPAN, MAX_VARS = 6 };
+enum { OBJECT_BYTES = 64, WORDS = 8, PER_SPAN = KB_PAGE_SIZE / OBJECT_BYTES, SPANS = 2, MAX_OBJECTS = SPANS * PER_SPAN, MAX_VARS = 6,
+       MOST_SPANS = 857 };
 static const kb_addr heap_base = 0xc000000000;
 
 static struct {
 	kb_heap heap;
-	kb_span spans[SPANS];
-	uint8_t bits[SPANS][PER_SPAN / 8];
+	kb_span spans[MOST_SPANS];
+	uint8_t bits[MOST_SPANS][PER_SPAN / 8];
 	uint32_t pages[8192];
 	uint32_t *table[1];
-	uint64_t words[SPANS * KB_PAGE_SIZE / 8];
+	uint64_t words[MOST_SPANS * KB_PAGE_SIZE / 8];
 	kb_var vars[MAX_VARS];
 	kb_root roots[64];
 	size_t nroots, nvars;
@@ -66,13 +67,13 @@ kb_edge_out kb_shape_step(kb_shapes *s, uint32_t shape, const kb_edge_in *in) { 
 kb_edge_out kb_shape_root(kb_shapes *s, const kb_root *r, const kb_edge_in *in) { (void)s, (void)r, (void)in; return (kb_edge_out){ 0 }; }
 uint32_t kb_shape_from_header(kb_shapes *s, kb_addr t) { (void)s, (void)t; return 0; }
 
-static void make_heap(uint32_t nobjects, unsigned nvars)
+static void make_heap_of(uint32_t nspans, uint32_t nobjects, unsigned nvars)
 {
 	memset(&fake, 0, sizeof(fake));
 	memset(fake.pages, 0xff, sizeof(fake.pages));
 	fake.nobjects = nobjects;
 	fake.nvars = nvars;
-	for (uint32_t i = 0; i < SPANS; i++) {
+	for (uint32_t i = 0; i < nspans; i++) {
 		fake.spans[i] = (kb_span){ .base = heap_base + i * KB_PAGE_SIZE, .elem_size = OBJECT_BYTES, .asked_size = OBJECT_BYTES, .npages = 1,
 					   .alloc_bits = fake.bits[i], .nelems = PER_SPAN, .first_id = i * PER_SPAN, .div_magic = UINT32_MAX / OBJECT_BYTES + 1 };
 		fake.pages[i] = i;
@@ -80,9 +81,11 @@ static void make_heap(uint32_t nobjects, unsigned nvars)
 	for (uint32_t i = 0; i < nobjects; i++)
 		fake.bits[i / PER_SPAN][i % PER_SPAN / 8] |= (uint8_t)(1 << (i & 7));
 	fake.table[0] = fake.pages;
-	fake.heap = (kb_heap){ .spans = fake.spans, .nspans = SPANS, .nids = MAX_OBJECTS, .objects = nobjects, .arena_base_first = heap_base, .narenas = 1,
+	fake.heap = (kb_heap){ .spans = fake.spans, .nspans = nspans, .nids = nspans * PER_SPAN, .objects = nobjects, .arena_base_first = heap_base, .narenas = 1,
 			       .page_table = fake.table };
 }
+
+static void make_heap(uint32_t nobjects, unsigned nvars) { make_heap_of(SPANS, nobjects, nvars); }
 
 static void add_edge(uint32_t from, unsigned slot, uint32_t to, unsigned offset)
 {
@@ -240,6 +243,68 @@ static void the_shortest_chain_is_found(void **state)
 	kb_graph_free(g);
 }
 
+/* A tree wide enough that other threads decode ahead of the walk. An object's path is its parent's and the slot, whoever decoded it. */
+static void a_wide_level_is_walked_in_order(void **state)
+{
+	enum { SPANS_HERE = 64, ALL = SPANS_HERE * PER_SPAN };
+	static uint32_t child_of[ALL + 16][WORDS];
+	(void)state;
+	make_heap_of(SPANS_HERE, ALL, 2);
+	add_root(0, 0);
+	add_root(1, ALL - 1); /* a leaf of the tree, held by another variable too */
+	for (uint32_t i = 1; i < ALL; i++)
+		add_edge((i - 1) / WORDS, (i - 1) % WORDS, i, 0);
+	for (unsigned round = 0; round < 20; round++) {
+		kb_graph *g = walk();
+		memset(child_of, 0, sizeof(child_of));
+		assert_int_equal(kb_graph_stats_get(g)->reached_objects, ALL);
+		for (uint32_t i = 1; i < ALL - 1; i++) {
+			uint32_t parent = kb_graph_path_of(g, (i - 1) / WORDS), own = kb_graph_path_of(g, i);
+			assert_in_range(parent, 1, ALL + 15);
+			uint32_t *seen = &child_of[parent][(i - 1) % WORDS];
+			assert_true(own && (!*seen || *seen == own));
+			*seen = own;
+		}
+		size_t n;
+		const kb_holder *holders = kb_graph_holders(g, &n);
+		assert_int_equal(n, 2);
+		assert_int_equal(holders[0].retained_objects, ALL - 1);
+		assert_int_equal(holders[1].retained_objects, 0);
+		kb_graph_free(g);
+	}
+}
+
+/* One object for each sequence of different slots, 8! e of them: more paths than 16 bits can number. */
+static void paths_beyond_16_bits(void **state)
+{
+	enum { SEQUENCES = 109601 };
+	static uint32_t parent[SEQUENCES];
+	static uint8_t used[SEQUENCES];
+	uint32_t n = 1;
+	(void)state;
+	make_heap_of(MOST_SPANS, SEQUENCES, 1);
+	add_root(0, 0);
+	for (uint32_t i = 0; i < n; i++)
+		for (unsigned slot = 0; slot < WORDS; slot++)
+			if (!(used[i] >> slot & 1)) {
+				parent[n] = i;
+				used[n] = (uint8_t)(used[i] | 1 << slot);
+				add_edge(i, slot, n++, 0);
+			}
+	assert_int_equal(n, SEQUENCES);
+	kb_graph *g = walk();
+	size_t npaths;
+	const kb_path_node *paths = kb_graph_paths(g, &npaths);
+	assert_true(npaths > SEQUENCES);
+	for (uint32_t i = 0; i < n; i++) {
+		const kb_path_node *p = &paths[kb_graph_path_of(g, i)];
+		assert_int_equal(p->objects, 1);
+		assert_true(!i || p->parent == kb_graph_path_of(g, parent[i]));
+	}
+	assert_int_equal(kb_graph_stats_get(g)->reached_objects, SEQUENCES);
+	kb_graph_free(g);
+}
+
 static void garbage_has_no_chain(void **state)
 {
 	(void)state;
@@ -261,6 +326,8 @@ int main(void)
 		cmocka_unit_test(a_shared_object_is_a_unit_of_its_own),
 		cmocka_unit_test(the_shortest_chain_is_found),
 		cmocka_unit_test(garbage_has_no_chain),
+		cmocka_unit_test(a_wide_level_is_walked_in_order),
+		cmocka_unit_test(paths_beyond_16_bits),
 	};
 	return cmocka_run_group_tests_name("graph", tests, NULL, NULL);
 }
