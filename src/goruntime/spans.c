@@ -18,7 +18,9 @@ enum {
 	INLINE_BYTES = 128,
 	INLINE_MARKS_AT = 64,
 	INLINE_MARKS = 63,
-	HEADER_MIN = 512
+	HEADER_MIN = 512,
+	MSPAN_MAX = 512,
+	AGAIN_MAX = 16
 };
 enum { STATE_IN_USE = 1, STATE_MANUAL = 2 }; /* mheap.go: mSpanInUse, mSpanManual; same numbers in all versions */
 
@@ -394,6 +396,84 @@ static kb_error *load_bits(struct loader *ld)
 	return load_inline_marks(ld);
 }
 
+/* ---- what a collection changed meanwhile ------------------------------------------------------------------------- */
+
+/* Sweeping gives a span new alloc bits, and a cycle later the old ones' memory is cleared for others (runtime/mheap.go, gcBitsArenas). So bits
+ * count only when the struct names them still after they were read. */
+static bool names_same_bits(const struct loader *ld, const uint8_t *now, const struct raw *r)
+{
+	kb_bytes b = { now, kb_sizeof(&ld->go->layout, KB_S_mspan) };
+	return now && kb_field_of(ld->go, b, KB_F_mspan_allocBits) == r->alloc_bits && kb_field_of(ld->go, b, KB_F_mspan_startAddr) == r->s.base;
+}
+
+static bool same_cut(const kb_span *a, const kb_span *b)
+{
+	return a->base == b->base && a->npages == b->npages && a->nelems == b->nelems && a->elem_size == b->elem_size &&
+	       !((a->flags ^ b->flags) & KB_SPAN_NOSCAN);
+}
+
+/* One span again: struct, bits, struct, until both structs agree. False when it is no longer the span it was. */
+static bool read_again(struct loader *ld, kb_span *s, uint8_t *bits)
+{
+	uint8_t before[MSPAN_MAX], after[MSPAN_MAX];
+	size_t size = kb_sizeof(&ld->go->layout, KB_S_mspan), n = (s->nelems + 7) / 8, odd = ld->odd;
+	uint64_t manual = ld->go->manual_bytes;
+	if (size > sizeof(before))
+		return false;
+	for (unsigned i = 0; i < AGAIN_MAX; i++) {
+		struct raw r = { 0 };
+		if (kb_target_read_holes(ld->go->target, s->mspan, before, size) < size)
+			return false;
+		bool in_use = parse_mspan(ld, s->mspan, (kb_bytes){ before, size }, &r);
+		ld->odd = odd;
+		ld->go->manual_bytes = manual;
+		if (!in_use || !same_cut(s, &r.s))
+			return false;
+		kb_target_read_holes(ld->go->target, r.alloc_bits, bits, n);
+		kb_target_read_holes(ld->go->target, s->mspan, after, size);
+		if (!names_same_bits(ld, after, &r))
+			continue;
+		s->free_index = r.s.free_index;
+		s->specials = r.s.specials;
+		s->flags &= ~(uint32_t)KB_SPAN_UNSWEPT;
+		s->mark_bits = NULL;
+		s->alloc_bits = bits;
+		return true;
+	}
+	return false;
+}
+
+static kb_error *settle_bits(struct loader *ld)
+{
+	struct kb_span_store *st = ld->st;
+	uint32_t size = kb_sizeof(&ld->go->layout, KB_S_mspan);
+	kb_pages now = { 0 };
+	kb_error *err = NULL;
+	if (kb_target_info_get(ld->go->target)->kind == KB_TARGET_CORE)
+		return NULL;
+	for (size_t i = 0; i < st->nspans && !err; i++)
+		err = kb_pages_add(&now, st->spans[i].mspan, size) ? NULL : kb_error_nomem();
+	if (!err)
+		err = kb_pages_load(&now, ld->go->target);
+	for (size_t i = 0; i < st->nspans && !err; i++) {
+		kb_span *s = &st->spans[i];
+		if (names_same_bits(ld, kb_pages_at(&now, s->mspan, size), &ld->raws[ld->order[i]]))
+			continue;
+		uint8_t *bits = kb_arena_alloc(&st->again, (s->nelems + 7) / 8 + 8);
+		if (!bits) {
+			err = kb_error_nomem();
+		} else if (!read_again(ld, s, bits)) {
+			s->alloc_bits = no_bits; /* freed, and perhaps used for something else: its old objects are gone */
+			s->mark_bits = NULL;
+			s->free_index = 0;
+			s->specials = 0;
+			ld->odd++;
+		}
+	}
+	kb_pages_free(&now);
+	return err;
+}
+
 /* ---- totals ------------------------------------------------------------------------------------------------------ */
 
 static uint32_t count_bits(const uint8_t *bits, const uint8_t *also, uint32_t from, uint32_t to)
@@ -461,6 +541,7 @@ static kb_error *load(struct loader *ld)
 	KB_TRY(number_spans(ld));
 	find_inline_marks(ld);
 	KB_TRY(load_bits(ld));
+	KB_TRY(settle_bits(ld));
 	for (size_t i = 0; i < ld->st->nspans; i++)
 		count_objects(&go->heap, &ld->st->spans[i]);
 	if (ld->odd)
@@ -500,6 +581,7 @@ void kb_spans_free(kb_go *go)
 	if (st->arenas)
 		kb_big_free(st->arenas, st->arenas_bytes);
 	kb_pages_free(&st->bits);
+	kb_arena_free(&st->again);
 	free(st->inline_marks);
 	free(st);
 	go->span_store = NULL;

@@ -19,6 +19,7 @@ struct kb_span_store {
 	kb_addr *arenas; /* *heapArena of each arena, 0 none */
 	size_t arenas_bytes;
 	kb_pages bits;
+	kb_arena again; /* bits read a second time */
 	uint8_t *inline_marks; /* of unswept spans with inline marks */
 	size_t ninline;
 };
