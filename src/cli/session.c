@@ -116,6 +116,11 @@ static void judge_partial(kb_session *s)
 		kb_go_gap(s->go, "%s", s->warning);
 	if (st->unreadable_bytes && !st->cut_by_time && !t->truncated)
 		kb_go_gap(s->go, "%llu bytes of heap spans could not be read (freed while we looked)", (unsigned long long)st->unreadable_bytes);
+	uint64_t kept = kb_go_info_get(s->go)->heap_marked;
+	if (t->kind == KB_TARGET_LIVE && !s->look.partial && st->reached_bytes < kept / 10 * 7 && kept - st->reached_bytes >= 8 << 20)
+		kb_go_gap(s->go, "the collector kept %llu bytes at its last cycle, and %llu are reached now: the program let go of the rest since, or moved "
+				 "it while it was read; --exact reads it standing still", (unsigned long long)kept,
+			  (unsigned long long)st->reached_bytes);
 	if (st->mask_errors)
 		kb_go_gap(s->go, "the pointer maps of %llu objects could not be read", (unsigned long long)st->mask_errors);
 }

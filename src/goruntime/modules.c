@@ -2,6 +2,7 @@
 #include "modules.h"
 
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum { HEADER_BYTES = 72, SCAN_CHUNK = 1 << 20, CANDIDATES_MAX = 4096 };
@@ -242,6 +243,28 @@ static kb_error *not_the_executable(kb_go *go, kb_addr *ret_header)
 	return NULL;
 }
 
+static bool is_executable(const kb_mapping *m, ino_t inode, const char *exe)
+{
+	const char *a = strrchr(m->path, '/'), *b = exe ? strrchr(exe, '/') : NULL;
+	if (!a)
+		return false;
+	return m->inode ? m->inode == inode : exe && strcmp(a + 1, b ? b + 1 : exe) == 0;
+}
+
+/* A function table without a section of its own (GNU ld puts it into .data.rel.ro of a cgo PIE, up to 1.25) tells nothing of the bias;
+ * where the executable is mapped does. */
+static void bias_of_executable(kb_go *go, int fd)
+{
+	struct stat st;
+	size_t n;
+	const kb_mapping *maps = kb_target_mappings(go->target, &n);
+	if (!kb_program_is_pie(go->program) || fstat(fd, &st))
+		return;
+	for (size_t i = 0; i < n; i++)
+		if (is_executable(&maps[i], st.st_ino, kb_target_info_get(go->target)->exe) && bias_by_mapping(go->program, &maps[i], &go->bias))
+			return;
+}
+
 static kb_error *find_program(kb_go *go, kb_addr *ret_header)
 {
 	int fd = kb_target_exe_fd(go->target);
@@ -255,8 +278,10 @@ static kb_error *find_program(kb_go *go, kb_addr *ret_header)
 		return not_the_executable(go, ret_header);
 	}
 	KB_TRY(err);
-	if (!find_bias(go, go->program, NULL, ret_header))
+	if (!find_bias(go, go->program, NULL, ret_header)) {
 		*ret_header = 0;
+		bias_of_executable(go, fd);
+	}
 	return NULL;
 }
 
