@@ -148,7 +148,7 @@ def test_stacks(keptby, dumped, version, flavour):
 
 
 @pytest.mark.parametrize("flavour", ["stripped-pie", "noopt", "race"])
-@pytest.mark.parametrize("version", lab.SOME)
+@pytest.mark.parametrize("version", lab.EDGES)
 def test_stacks_flavours(keptby, dumped, version, flavour):
     p = dumped(version, flavour, "-quiet")
     ours = read_stacks(keptby, p.pid)
