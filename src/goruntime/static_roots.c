@@ -1,4 +1,4 @@
-/* All roots but the stacks (README F): variables, finalizers, cleanups, their queues, timers, weak handles, tiny
+/* All roots but the stacks: variables, finalizers, cleanups, their queues, timers, weak handles, tiny
  * blocks. */
 #include "bits.h"
 #include "private.h"

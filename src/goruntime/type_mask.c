@@ -17,7 +17,7 @@ struct desc {
 	bool program, on_demand;
 };
 
-/* abi.Type: 48 bytes, these offsets in all versions (README B5), but the layout has them. */
+/* abi.Type: 48 bytes, the same offsets in all versions (internal/abi/type.go, 1.19: runtime/type.go), but the layout has them. */
 static kb_error *read_desc(const kb_go *go, kb_addr type, struct desc *d)
 {
 	uint8_t buf[48];
@@ -250,7 +250,7 @@ static kb_error *build(struct build *b, kb_addr type, uint64_t at, unsigned dept
 
 kb_error *kb_type_mask(const kb_go *go, kb_addr type, uint64_t *ret_size, uint64_t *ret_ptr_bytes, uint8_t **ret_bits)
 {
-	struct desc d;
+	struct desc d = { 0 };
 	*ret_bits = NULL;
 	KB_TRY(read_desc(go, type, &d));
 	*ret_size = d.size;

@@ -1,4 +1,4 @@
-/* The catalogue of rules: the only place with their words. Families add rows here, in the order of design's table. */
+/* The catalogue of rules: the only place with their words. Families add rows here. */
 #include "leaks.h"
 
 static const kb_rule rules[] = {

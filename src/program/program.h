@@ -197,7 +197,7 @@ size_t kb_func_lines(const kb_func *f, uint64_t pc, kb_bytes inltree, kb_line *o
 
 /* ---- code references ------------------------------------------------------------------------------------------------------ */
 
-/* Targets of RIP-relative operands in amd64 machine code, without a disassembler (go-runtime/README.md A5, strategy C): at most
+/* Targets of RIP-relative operands in amd64 machine code, without a disassembler: at most
  * max, in code order. pc is the run-time address of code.p[0]. */
 size_t kb_code_data_refs(kb_bytes code, uint64_t pc, uint64_t *out, size_t max);
 
