@@ -9,10 +9,11 @@
 #include <unistd.h>
 
 /* An unnamed file in the directory of path: if we die, nothing is left. -1 where the file system has no such files. */
-static int unnamed_file(const char *path)
+static int unnamed_file(const char *path, bool binary)
 {
 	KB_FREE char *copy = strdup(path);
-	return copy ? open(dirname(copy), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600) : -1;
+	/* A core holds all secrets of a process; a report is a file like others. */
+	return copy ? open(dirname(copy), O_TMPFILE | O_RDWR | O_CLOEXEC, binary ? 0600 : 0666) : -1;
 }
 
 static kb_error *exists_error(const char *path)
@@ -32,7 +33,7 @@ kb_error *kb_output_open(kb_output *o, const char *path, bool force, bool binary
 	struct stat st;
 	if (!force && lstat(path, &st) == 0)
 		return exists_error(path);
-	int fd = unnamed_file(path);
+	int fd = unnamed_file(path, binary);
 	if (fd < 0) {
 		snprintf(o->temp, sizeof(o->temp), "%s.XXXXXX", path);
 		fd = mkostemp(o->temp, O_CLOEXEC);

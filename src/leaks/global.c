@@ -215,8 +215,8 @@ static void evidence(const struct look *l, uint32_t node, const kb_container *c,
 	kb_arena *a = &l->out->arena;
 	const kb_holder_path *p = path_at(l, node);
 	if (!l->claim->shared_bytes)
-		add_evidence(l, fd, kb_arena_printf(a, "%s in %s objects would be freed if it were dropped.", kb_human_bytes(a, l->claim->bytes),
-						    kb_human_count(a, l->claim->objects)));
+		add_evidence(l, fd, kb_arena_printf(a, "%s in %s object%s would be freed if it were dropped.", kb_human_bytes(a, l->claim->bytes),
+						    kb_human_count(a, l->claim->objects), l->claim->objects == 1 ? "" : "s"));
 	else
 		add_shared_evidence(l, fd);
 	if (p && p->sub_bytes < l->claim->bytes)
