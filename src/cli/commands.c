@@ -134,7 +134,7 @@ static kb_error *print_why(FILE *out, const kb_options *opt, kb_session *s, cons
 
 static int cmd_why(const kb_options *opt)
 {
-	if (opt->nargs < (opt->core ? 1u : 2u)) {
+	if (opt->nargs < (opt->core ? 1u : 2u) || !opt->args[opt->nargs - 1][0]) {
 		fputs("keptby: why what? Give an address, a type or a package-level variable: keptby why PID main.sessions\n", stderr);
 		return KB_EXIT_USAGE;
 	}

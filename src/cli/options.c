@@ -187,6 +187,10 @@ static int take_args(int argc, char **argv, kb_options *o, const kb_command **re
 		}
 		o->args[o->nargs++] = argv[optind];
 	}
+	if (!named && o->nargs && !o->core && o->args[0][strspn(o->args[0], "0123456789")]) {
+		fprintf(stderr, "keptby: there is no command '%s', and it is no PID (see keptby --help)\n", o->args[0]);
+		return KB_EXIT_USAGE;
+	}
 	*ret_command = named ? named : command_named(o->nargs || o->core ? "doctor" : "list");
 	return -1;
 }
@@ -262,7 +266,7 @@ void kb_print_man(FILE *out)
 	}
 	fputs(".SH WHAT THE TARGET FEELS\n"
 	      "All threads are stopped by ptrace for a few milliseconds (the report says how long), whatever the size of the heap; nothing is written to\n"
-	      "the target. If keptby is killed, the kernel detaches it and the target runs on. After any ptrace stop\n"
+	      "the target; pages of its files that are looked at may count as resident in it afterwards. If keptby is killed, the kernel detaches it and the target runs on. After any ptrace stop\n"
 	      ".BR epoll_wait (2)\nand\n.BR recv (2)\nwith a timeout return EINTR, as with any debugger; Go's runtime retries, C code called through cgo may not.\n"
 	      ".SH EXIT STATUS\n0 done; 1 findings at or above \\-\\-fail\\-on; 2 usage; 3 the target cannot be read or understood; 4 a partial answer, which is\n"
 	      "still printed.\n.SH ENVIRONMENT\n.B NO_COLOR, CLICOLOR_FORCE\n",

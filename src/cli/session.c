@@ -62,7 +62,7 @@ static kb_error *open_target(const kb_options *opt, const char *target, kb_targe
 	if (opt->core)
 		return kb_target_open_core(opt->exe ? opt->exe : target, opt->core, ret);
 	if (!target)
-		return kb_error_remedy(kb_error_new(KB_E_USAGE, "which process?"), "give a PID, or EXE -c CORE; 'keptby' alone lists Go processes");
+		return kb_error_remedy(kb_error_new(KB_E_USAGE, "no process is named"), "give a PID, or EXE -c CORE; 'keptby' alone lists Go processes");
 	if (!is_number(target))
 		return kb_error_remedy(kb_error_new(KB_E_USAGE, "'%s' is neither a PID nor a command", target),
 				       "give a PID, or EXE -c CORE for a core; see keptby --help");

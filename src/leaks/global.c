@@ -207,7 +207,7 @@ static void add_shared_evidence(const struct look *l, kb_finding *fd)
 	const char *others = other_holders(l);
 	add_evidence(l, fd, kb_arena_printf(a, "%s in %s objects; %s of it is also held by %s: it is freed when both let go.",
 					    kb_human_bytes(a, l->claim->bytes), kb_human_count(a, l->claim->objects),
-					    kb_human_bytes(a, l->claim->shared_bytes), others ? others : "another package-level variable"));
+					    kb_human_bytes(a, l->claim->shared_bytes), others ? others : "other package-level data"));
 }
 
 static void evidence(const struct look *l, uint32_t node, const kb_container *c, kb_finding *fd)

@@ -236,7 +236,7 @@ kb_error *kb_report_json(FILE *out, const kb_look *look)
 	json_object_set_new(o, "target", json_target(look));
 	json_object_set_new(o, "memory", json_memory(look));
 	json_object_set_new(o, "coverage", json_coverage(look));
-	json_object_set_new(o, "goroutines", json_pack("{s:I}", "total", (json_int_t)ngs));
+	json_object_set_new(o, "goroutines", json_pack("{s:I,s:n}", "total", (json_int_t)ngs, "leaked"));
 	json_object_set_new(o, "findings", list = json_array());
 	for (size_t i = 0; i < look->findings->n; i++)
 		json_array_append_new(list, json_finding(&look->findings->items[i]));
