@@ -68,7 +68,6 @@ void kb_graph_free(kb_graph *g);
 
 const kb_graph_stats *kb_graph_stats_get(const kb_graph *g);
 kb_shapes *kb_graph_shapes(kb_graph *g);
-const kb_go *kb_graph_go(const kb_graph *g);
 const kb_holder *kb_graph_holders(const kb_graph *g, size_t *ret_n);
 const kb_path_node *kb_graph_paths(const kb_graph *g, size_t *ret_n);
 /* Path node of an object; 0 when it is not reached. */
@@ -86,10 +85,6 @@ typedef struct kb_holder_path {
 } kb_holder_path;
 /* Sorted by at, then node. *ret malloc'ed. One pass over the heap's ids, whatever the number of holders. */
 kb_error *kb_graph_holder_paths(const kb_graph *g, const uint32_t *holders, size_t n, kb_holder_path **ret, size_t *ret_n) KB_MUST_CHECK;
-
-/* Calls fn for every reached object, in id order, on one thread. */
-typedef void (*kb_object_fn)(void *ctx, uint32_t id, const kb_span *span, uint32_t node);
-void kb_graph_each_object(const kb_graph *g, kb_object_fn fn, void *ctx);
 
 /* ---- one object ---------------------------------------------------------------------------------------------------------- */
 

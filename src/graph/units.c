@@ -16,17 +16,10 @@ bool kb_graph_unit_of(const kb_graph *g, uint32_t id, uint32_t *ret_holder, uint
 	return true;
 }
 
-void kb_graph_each_object(const kb_graph *g, kb_object_fn fn, void *ctx)
-{
-	const kb_heap *h = g->heap;
-	for (size_t i = 0; i < h->nspans; i++)
-		for (uint32_t k = 0, id = h->spans[i].first_id; k < h->spans[i].nelems; k++, id++)
-			if (path_of(g, id))
-				fn(ctx, id, &h->spans[i], path_of(g, id));
-}
+typedef void (*object_fn)(void *ctx, uint32_t id, const kb_span *span, uint32_t node);
 
 /* Calls fn for every object that a shared object owns, in id order. Few, as a rule: most of a heap has one holder. */
-static void each_owned(const kb_graph *g, kb_object_fn fn, void *ctx)
+static void each_owned(const kb_graph *g, object_fn fn, void *ctx)
 {
 	for (size_t i = 0; i < ((size_t)g->heap->nids + 63) / 64; i++)
 		for (uint64_t m = g->shared[i]; m; m &= m - 1) {
@@ -239,7 +232,6 @@ kb_error *kb_graph_holder_paths(const kb_graph *g, const uint32_t *holders, size
 
 const kb_graph_stats *kb_graph_stats_get(const kb_graph *g) { return &g->stats; }
 kb_shapes *kb_graph_shapes(kb_graph *g) { return g->shapes; }
-const kb_go *kb_graph_go(const kb_graph *g) { return g->go; }
 uint32_t kb_graph_path_of(const kb_graph *g, uint32_t id) { return id < g->heap->nids ? path_of(g, id) : 0; }
 
 const kb_holder *kb_graph_holders(const kb_graph *g, size_t *ret_n)

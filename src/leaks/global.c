@@ -10,7 +10,7 @@ static const double worth_showing = 0.3;
 /* What a variable holds: alone, and together with other variables (counted with the one that leads there first). */
 struct claim {
 	uint32_t holder;
-	uint64_t bytes, objects, shared_bytes, shared_objects;
+	uint64_t bytes, objects, shared_bytes;
 	uint32_t shared_example; /* an object that others hold as well, of the largest such group */
 	uint64_t example_bytes;
 };
@@ -302,7 +302,6 @@ static kb_error *claims_of(const kb_facts *f, struct claim **ret, size_t *ret_n)
 		if (units[i].object == KB_NO_ID)
 			continue;
 		c->shared_bytes += units[i].bytes;
-		c->shared_objects += units[i].objects;
 		if (units[i].bytes > c->example_bytes) {
 			c->example_bytes = units[i].bytes;
 			c->shared_example = units[i].object;
